@@ -1,0 +1,42 @@
+# Two commands for a fresh machine with Python 3.11 to 3.13 (with venv) and make: `make demo`, `make test`.
+PYTHON ?= python3
+BIN    := .venv/bin
+STAMP  := .venv/.installed
+
+.PHONY: demo test check unit docs lock clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMP)
+	@$(BIN)/edgekit compress zoo:digits-cnn --recipe int8 --target cpu-litert --data digits --out build/demo --force
+
+test: check unit
+
+# The cheap checks first: style, types, layers, generated documents.
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/make_docs.py --check
+
+unit: $(STAMP)
+	$(BIN)/pytest
+
+docs: $(STAMP)
+	$(BIN)/python tools/make_docs.py
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "edgekit needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing what requirements.lock pins into .venv (about 700 MB, a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+# Run after a change of the dependencies in pyproject.toml; needs `pip install uv`.
+lock:
+	uv pip compile pyproject.toml --extra all --extra dev --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --upgrade --quiet -o requirements.lock
+
+clean:
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,142 @@
+"""The Python interface: what the command line does, one call each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.engine.compress import DataRequest
+from edgekit.engine.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Score
+    from edgekit.core.description import Description
+    from edgekit.core.measurement import Measurements
+    from edgekit.core.report import Report
+    from edgekit.engine.convert import Conversion
+
+__all__ = ["bench", "compress", "convert", "inspect", "validate"]
+
+
+def compress(
+    model: str | Path,
+    *,
+    recipe: str,
+    target: str,
+    out: str | Path,
+    data: str | None = None,
+    data_options: str = "",
+    task: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Report:
+    """Compresses a model for a target, writes it and its reports into `out`, returns the report.
+
+    `model` is a path or 'zoo:NAME'; `recipe` and `target` are shipped names or paths of TOML
+    files; `data` is 'digits' or 'KIND:PATH'. Broken limits are in `report.verdicts`.
+
+    Raises:
+        edgekit.errors.UsageError: the request is wrong; nothing was written.
+        edgekit.errors.PromiseError: a step did not do what it declares.
+    """
+    from edgekit.engine import compress as engine
+
+    return engine.compress(
+        str(model),
+        recipe=recipe,
+        target=target,
+        out=Path(out),
+        data=_request(data, data_options, task),
+        seed=seed,
+        threads=threads,
+        force=force,
+        bars=progress,
+    )
+
+
+def validate(
+    model: str | Path,
+    *,
+    data: str,
+    target: str | None = None,
+    data_options: str = "",
+    task: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Score:
+    """Scores a model file on the test split of `data`; the metric with its 95 % interval.
+
+    Raises:
+        edgekit.errors.UsageError: the model does not run on the target, or the data does not fit.
+    """
+    from edgekit.engine import validate as engine
+
+    request = DataRequest(data, data_options, task)
+    return engine.validate(str(model), data=request, target=target, seed=seed, threads=threads)
+
+
+def bench(
+    model: str | Path,
+    *,
+    target: str | None = None,
+    data: str | None = None,
+    data_options: str = "",
+    seed: int = 0,
+    threads: int | None = None,
+) -> Measurements:
+    """Measures latency (ns), memory and size (bytes) and placement of a model file.
+
+    Raises:
+        edgekit.errors.UsageError: the model does not run on the target.
+    """
+    from edgekit.engine import singles
+
+    request = _request(data, data_options, None)
+    return singles.bench(str(model), target=target, data=request, seed=seed, threads=threads)
+
+
+def convert(
+    model: str | Path,
+    *,
+    to: str,
+    out: str | Path,
+    data: str | None = None,
+    data_options: str = "",
+    conversion_options: str = "",
+    seed: int = 0,
+    force: bool = False,
+) -> Conversion:
+    """Converts a model file to the format `to` and proves that its outputs stayed equal.
+
+    Raises:
+        edgekit.errors.UsageError: no way leads to that format, or the model is wrong.
+        edgekit.errors.PromiseError: the outputs differ; the worst one is named.
+    """
+    from edgekit.engine import convert as engine
+
+    return engine.convert(
+        str(model),
+        to=to,
+        out=Path(out),
+        data=_request(data, data_options, None),
+        conversion_options=conversion_options,
+        seed=seed,
+        force=force,
+    )
+
+
+def inspect(model: str | Path) -> Description:
+    """Reads what a model file holds, without running it.
+
+    Raises:
+        edgekit.errors.UsageError: not a model, or a damaged one.
+    """
+    from edgekit.engine.models import describe, open_artifact
+
+    return describe(open_artifact(Path(model)))
+
+
+def _request(data: str | None, options: str, task: str | None) -> DataRequest | None:
+    return None if data is None else DataRequest(data, options, task)

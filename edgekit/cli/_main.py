@@ -1,0 +1,101 @@
+"""The command group: commands are files, imported when called; errors become exit codes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from edgekit.core import catalog
+from edgekit.errors import EdgekitError, did_you_mean
+from edgekit.version import __version__
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+"""128 + SIGINT, what a shell expects of an interrupted command."""
+
+
+class _Commands(click.Group):
+    """Lists commands by what lies in the folder; imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [entry.name for entry in catalog.built_in("cli")]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = catalog.load("cli", cmd_name).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.list_commands(ctx):
+            hint = did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"unknown command '{args[0]}'\nhint: {hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(entry.name, entry.summary) for entry in catalog.built_in("cli")]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="edgekit")
+def _edgekit() -> None:
+    """Compress machine-learning models for edge devices, and prove what it did.
+
+    \b
+    Start with `make demo`, or with your own model:
+      edgekit compress MODEL --recipe R --target T --data D --out DIR
+      edgekit list recipes        edgekit list targets        edgekit doctor
+    """
+
+
+def main() -> NoReturn:
+    """Runs a command and exits with its code.
+
+    0 done and within limits, 1 a limit or promise is broken, 2 the request is wrong and nothing
+    was run, 3 something that had to be measured could not be.
+    """
+    sys.exit(_run())
+
+
+def _run() -> int:
+    # A polite kill is an interruption like Ctrl-C: temporary files are removed on the way out.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = _edgekit.main(standalone_mode=False, prog_name="edgekit")
+        return result if isinstance(result, int) else 0
+    except EdgekitError as error:
+        return _say(error.message, error.hint, error.exit_code)
+    except click.ClickException as error:
+        return _say(error.format_message(), "", 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted; nothing half-written was left", "", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        where = f" '{error.filename}'" if error.filename else ""
+        return _say(f"cannot write{where}: {os.strerror(error.errno).lower()}", "", 2)
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _say(message: str, hint: str, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code

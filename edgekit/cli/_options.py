@@ -1,0 +1,109 @@
+"""Options that mean the same in every command, and what they turn into."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgekit.engine.compress import DataRequest
+    from edgekit.engine.progress import Bar, Progress
+
+__all__ = [
+    "as_json",
+    "data_options",
+    "data_request",
+    "force",
+    "model",
+    "out",
+    "print_json",
+    "progress",
+    "quiet",
+    "recipe",
+    "seed",
+    "target",
+    "threads",
+    "use_color",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PATH = click.Path(path_type=Path)
+
+model = click.argument("model")
+recipe = click.option("--recipe", required=True, metavar="R", help="A recipe's name or TOML file.")
+target = click.option("--target", required=True, metavar="T", help="A target's name or TOML file.")
+seed = click.option("--seed", default=0, show_default=True, help="Splits, training, sampling.")
+threads = click.option("--threads", type=click.IntRange(1, 64), help="Threads of the runtime.")
+force = click.option("--force", is_flag=True, help="Replace an output that exists.")
+quiet = click.option("--quiet", is_flag=True, help="No progress bars.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+out = click.option("--out", required=True, metavar="PATH", type=_PATH, help="Where to write.")
+
+
+def data_options(*, required: bool) -> Callable[[F], F]:
+    """Adds --data, --data-options and --task."""
+
+    def add(function: F) -> F:
+        task = click.option("--task", metavar="TASK", help="What to judge; found from the data.")
+        options = click.option(
+            "--data-options", default="", metavar="K=V,...", help="Of the data: size, scale, ..."
+        )
+        data = click.option(
+            "--data", required=required, metavar="D", help="digits, or KIND:PATH (npz, idx, ...)."
+        )
+        return data(options(task(function)))
+
+    return add
+
+
+def data_request(data: str | None, data_options: str, task: str | None) -> DataRequest | None:
+    """What the three data options say together."""
+    from edgekit.engine.compress import DataRequest
+
+    if data is None:
+        if data_options or task:
+            name = "--data-options" if data_options else "--task"
+            raise click.UsageError(f"{name} says something of data, and there is no --data")
+        return None
+    return DataRequest(data, data_options, task)
+
+
+def use_color() -> bool:
+    """Colour only on a terminal, and not where NO_COLOR is set (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON on stdout."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def progress(*, quiet: bool) -> Progress:
+    """Bars on stderr; none where it is not a terminal, or with --quiet."""
+    from edgekit.engine.progress import silent
+
+    return silent if quiet or not sys.stderr.isatty() else _bars
+
+
+@contextlib.contextmanager
+def _bars(text: str, total: int) -> Iterator[Bar]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(text, total=total)
+
+        class Drawn:
+            def advance(self, count: int = 1, text: str = "") -> None:
+                shown.update(task, advance=count, description=text or None)
+
+        yield Drawn()

@@ -1,0 +1,89 @@
+"""Measure a model's latency, memory, bytes and placement on a target"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import click
+
+from edgekit.cli import _options as options
+from edgekit.core.measurement import Measurements
+from edgekit.units import format_bytes, format_nanoseconds
+
+__all__ = ["command"]
+
+
+@click.command("bench")
+@options.model
+@click.option("--target", metavar="T", help="A target's name or TOML file.")
+@options.data_options(required=False)
+@options.seed
+@options.threads
+@options.as_json
+@options.quiet
+def command(
+    model: str,
+    target: str | None,
+    data: str | None,
+    data_options: str,
+    task: str | None,
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Runs MODEL in fresh processes. Times are of this machine now; compare models side by side."""
+    from edgekit.engine.singles import bench
+
+    found = bench(
+        model,
+        target=target,
+        data=options.data_request(data, data_options, task),
+        seed=seed,
+        threads=threads,
+        bars=options.progress(quiet=quiet),
+    )
+    if as_json:
+        options.print_json(dataclasses.asdict(found))
+    else:
+        click.echo("\n".join(_lines(model, found)))
+    unmeasured = "unmeasured" in (found.latency.kind, found.memory.kind)
+    return 3 if unmeasured else 0
+
+
+def _lines(model: str, found: Measurements) -> list[str]:
+    latency, memory = found.latency, found.memory
+    lines = [
+        f"{model}",
+        f"  size        {format_bytes(found.size_bytes)}",
+        f"  compressed  {format_bytes(found.size_compressed_bytes)}",
+    ]
+    if latency.median_ns is None:
+        lines.append(f"  latency     unmeasured: {latency.reason}")
+    else:
+        first = format_nanoseconds(latency.first_ns or 0)
+        load = format_nanoseconds(latency.load_ns or 0)
+        lines.append(
+            f"  latency     {format_nanoseconds(latency.median_ns)} median of "
+            f"{len(latency.samples_ns)} runs, {latency.threads} thread"
+            f"{'s' if latency.threads > 1 else ''}; load {load}, first inference {first}"
+        )
+    if memory.peak_bytes is None:
+        lines.append(f"  memory      unmeasured: {memory.reason}")
+    else:
+        lines.append(f"  memory      {format_bytes(memory.peak_bytes)} peak of {memory.process}")
+    return lines + _placement(found)
+
+
+def _placement(found: Measurements) -> list[str]:
+    placed = found.placement
+    if not placed.ops:
+        return [f"  placement   unmeasured: {placed.reason}"]
+    where = Counter(op.where for op in placed.ops)
+    lines = ["  placement   " + ", ".join(f"{name} {count}" for name, count in where.items())]
+    for (kind, place, reason), count in Counter(
+        (op.kind, op.where, op.reason) for op in placed.ops if op.reason
+    ).items():
+        lines.append(f"              {place}: {count} {kind}: {reason}")
+    return lines

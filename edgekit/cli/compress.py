@@ -1,0 +1,64 @@
+"""Compress a model for a target and prove what it did"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli import _options as options
+
+__all__ = ["command"]
+
+
+@click.command("compress")
+@options.model
+@options.recipe
+@options.target
+@options.data_options(required=False)
+@options.out
+@options.seed
+@options.threads
+@options.as_json
+@options.force
+@options.quiet
+def command(
+    model: str,
+    recipe: str,
+    target: str,
+    data: str | None,
+    data_options: str,
+    task: str | None,
+    out: Path,
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    force: bool,
+    quiet: bool,
+) -> int:
+    """Compresses MODEL (a file, a SavedModel folder, or zoo:NAME) and writes DIR.
+
+    DIR gets the model and report.json, report.md, report.html. Exit code 1 says that a limit of
+    the recipe or the target is broken, 3 that one could not be measured.
+    """
+    from edgekit.core import catalog
+    from edgekit.engine.compress import compress
+
+    report = compress(
+        model,
+        recipe=recipe,
+        target=target,
+        out=out,
+        data=options.data_request(data, data_options, task),
+        seed=seed,
+        threads=threads,
+        force=force,
+        bars=options.progress(quiet=quiet),
+    )
+    if as_json:
+        click.echo((out / "report.json").read_text(encoding="utf-8"))
+    else:
+        text = catalog.load("reporters", "terminal").render(report, color=options.use_color())
+        click.echo(text.rstrip("\n"))
+        click.echo(f"wrote {out}: {' '.join(sorted(p.name for p in out.iterdir()))}")
+    return report.exit_code

@@ -1,0 +1,45 @@
+"""Show which targets work on this machine, and why the others do not"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+
+import click
+
+from edgekit.cli import _options as options
+from edgekit.version import __version__
+
+__all__ = ["command"]
+
+
+@click.command("doctor")
+@click.option("--target", metavar="T", help="Only this target; exit code 3 if it does not work.")
+@options.as_json
+def command(target: str | None, as_json: bool) -> int:
+    """Runs a tiny model on each runtime: what imports may still not work."""
+    from edgekit.engine.cache import cache_root
+    from edgekit.engine.doctor import check_extras, check_targets
+
+    targets = check_targets(target)
+    extras = () if target else check_extras()
+    if as_json:
+        options.print_json(
+            {
+                "edgekit": __version__,
+                "python": platform.python_version(),
+                "cache": str(cache_root()),
+                "targets": [dataclasses.asdict(found) for found in targets],
+                "extras": [dataclasses.asdict(found) for found in extras],
+            }
+        )
+    else:
+        click.echo(f"edgekit {__version__}, Python {platform.python_version()}")
+        click.echo(f"cache {cache_root()}")
+        for heading, rows in (("targets", targets), ("packages", extras)):
+            if rows:
+                click.echo(heading)
+            for row in rows:
+                state = "works" if not row.problem else row.problem
+                click.echo(f"  {row.name:<14} {state}   ({row.summary})")
+    return 3 if target and any(found.problem for found in targets) else 0

@@ -1,0 +1,101 @@
+"""Show a model's signature, ops, parameters, MACs, and where its bytes are"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgekit.cli import _options as options
+from edgekit.core.artifact import Artifact, TensorSpec
+from edgekit.core.description import Description
+from edgekit.units import format_bytes
+
+__all__ = ["command"]
+
+_TOP = 20
+"""Weights that the table shows; --json has all of them."""
+
+
+@click.command("inspect")
+@options.model
+@options.as_json
+def command(model: str, as_json: bool) -> None:
+    """Reads MODEL without running it."""
+    from edgekit.engine.models import describe, open_artifact
+
+    artifact = open_artifact(Path(model))
+    found = describe(artifact)
+    if as_json:
+        options.print_json(_plain(artifact, found))
+    else:
+        click.echo("\n".join(_lines(artifact, found)))
+
+
+def _plain(artifact: Artifact, found: Description) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(found),
+        "path": str(artifact.path),
+        "digest": artifact.digest,
+        "scaling": dataclasses.asdict(artifact.scaling),
+        "bytes_by": dict(found.bytes_by),
+        "macs": found.macs,
+        "op_counts": found.op_counts,
+    }
+
+
+def _lines(artifact: Artifact, found: Description) -> list[str]:
+    macs = "unknown" if found.macs is None else f"{found.macs:,}"
+    return [
+        f"{artifact.path}: {found.format}, {format_bytes(found.size_bytes)}",
+        f"  digest      {artifact.digest[:16]}",
+        f"  parameters  {found.parameters:,}",
+        f"  MACs        {macs}",
+        *_tensors("inputs", found.signature.inputs),
+        *_tensors("outputs", found.signature.outputs),
+        *_scaling(artifact),
+        f"ops ({len(found.ops)})",
+        *(f"  {count:>5} {kind}" for kind, count in found.op_counts.items()),
+        "bytes",
+        *(_share(name, size, found.size_bytes) for name, size in found.bytes_by),
+        *_weights(found),
+        *(f"note: {note}" for note in found.notes),
+    ]
+
+
+def _tensors(heading: str, specs: tuple[TensorSpec, ...]) -> list[str]:
+    rows = []
+    for spec in specs:
+        shape = "x".join("?" if size is None else str(size) for size in spec.shape) or "scalar"
+        scale = spec.quantization
+        text = f"  scale {scale.scale:.6g}, zero point {scale.zero_point}" if scale else ""
+        rows.append(f"  {spec.name}  {shape}  {spec.dtype}{text}")
+    return [heading, *rows]
+
+
+def _scaling(artifact: Artifact) -> list[str]:
+    scaling = artifact.scaling
+    if scaling.is_identity and scaling.low is None:
+        return []
+    text = f"  model input = raw * {list(scaling.scale)} + {list(scaling.offset)}"
+    if scaling.low is not None:
+        text += f", raw from {scaling.low:g} to {scaling.high:g}"
+    return ["input scaling", text]
+
+
+def _share(name: str, size: int, total: int) -> str:
+    return f"  {name:<12} {format_bytes(size):>9} {100 * size / total:5.1f} %"
+
+
+def _weights(found: Description) -> list[str]:
+    largest = sorted(found.weights, key=lambda weight: -weight.size_bytes)
+    rows = [
+        f"  {format_bytes(weight.size_bytes):>9}  {weight.dtype:<8} "
+        f"{'x'.join(map(str, weight.shape)) or 'scalar':<14} {weight.name}"
+        for weight in largest[:_TOP]
+    ]
+    if len(largest) > _TOP:
+        rows.append(f"  (+{len(largest) - _TOP} smaller ones: --json has all)")
+    return [f"weights ({len(largest)})", *rows]

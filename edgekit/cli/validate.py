@@ -1,0 +1,75 @@
+"""Judge a model's accuracy on a target, alone or against a reference"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from edgekit.cli import _options as options
+from edgekit.core.data import Score
+from edgekit.units import format_share
+
+__all__ = ["command"]
+
+
+@click.command("validate")
+@options.model
+@options.data_options(required=True)
+@click.option("--target", metavar="T", help="A target's name or TOML file.")
+@click.option("--reference", metavar="MODEL2", help="What to compare with, sample by sample.")
+@options.seed
+@options.threads
+@options.as_json
+@options.quiet
+def command(
+    model: str,
+    data: str,
+    data_options: str,
+    task: str | None,
+    target: str | None,
+    reference: str | None,
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Runs MODEL over the test split of --data; with --reference, both models side by side."""
+    from edgekit.core import catalog
+    from edgekit.engine.validate import compare_models, validate
+
+    request = options.data_request(data, data_options, task)
+    assert request is not None, "--data is required"
+    bars = options.progress(quiet=quiet)
+    if reference is None:
+        score = validate(model, data=request, target=target, seed=seed, threads=threads, bars=bars)
+        if as_json:
+            options.print_json(dataclasses.asdict(score))
+        else:
+            click.echo("\n".join(_lines(model, score)))
+        return 0
+    report = compare_models(
+        model, reference, data=request, target=target, seed=seed, threads=threads, bars=bars
+    )
+    if as_json:
+        click.echo(catalog.load("reporters", "json").render(report))
+    else:
+        text = catalog.load("reporters", "terminal").render(report, color=options.use_color())
+        click.echo(text.rstrip("\n"))
+    return report.exit_code
+
+
+def _lines(model: str, score: Score) -> list[str]:
+    def show(value: float) -> str:
+        return format_share(value) if score.is_share else f"{value:.4g}"
+
+    low, high = score.ci95
+    lines = [
+        f"{model}: {score.metric} {show(score.value)}   "
+        f"95 % interval {show(low)} to {show(high)}, {score.n} samples"
+    ]
+    lines += [
+        f"  {name:<16} {value:.4f}" for name, value in score.details.items() if "[" not in name
+    ]
+    lines += [f"  class {name:<10} {show(value)}" for name, value in score.by_class.items()]
+    return lines

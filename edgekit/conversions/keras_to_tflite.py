@@ -1,0 +1,234 @@
+"""Keras to a float .tflite, proven to give equal outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.artifact import Artifact, Signature, TensorSpec
+from edgekit.core.description import Description
+from edgekit.core.technique import Work
+from edgekit.errors import PromiseError, UsageError
+from edgekit.frameworks.keras import (
+    concrete_function,
+    graph_names,
+    import_tensorflow,
+    load_model,
+    quiet,
+)
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+
+__all__ = ["TOLERANCE", "Parameters", "apply", "check", "convert", "explain", "verify", "versions"]
+
+TOLERANCE = 1e-4
+"""The largest difference of an output tensor, over its largest absolute value in the reference."""
+
+_PROBES = 32
+_MAX_BATCH = 4096
+_SELECT_OPS = re.compile(r"^\s*(?:TF Select|Flex) ops?: ([^\n]+)", re.MULTILINE)
+_CUSTOM_OPS = re.compile(r"^\s*Custom ops?: ([^\n]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How a model is exported.
+
+    Attributes:
+        batch: the static batch size. 0 leaves it open, which costs ops that compute shapes and
+            which compilers for accelerators and microcontrollers do not take.
+        allow_select_ops: lets ops in that only a runtime with TensorFlow's own kernels (Flex) can
+            run. Most device runtimes have none.
+    """
+
+    batch: int = 1
+    allow_select_ops: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.batch <= _MAX_BATCH:
+            raise ValueError(f"batch must be from 0 (open) to {_MAX_BATCH}, not {self.batch}")
+
+
+def versions() -> Mapping[str, str]:
+    """The packages whose versions change the result; '' for those that are not installed."""
+    return {name: _version(name) for name in ("tensorflow", "keras", "tf-keras")}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def check(parameters: Parameters | None, source: Description) -> None:
+    """Raises UsageError for a shape that is open where it may not be, or fixed to another batch."""
+    batch = (parameters or Parameters()).batch
+    for spec in source.signature.inputs:
+        if None in spec.sample_shape:
+            raise UsageError(
+                f"input '{spec.name}' has the shape {_shape(spec)}, and only the batch may be open",
+                hint="save the model with an Input layer of a fixed shape",
+            )
+        fixed = spec.shape[0] if spec.shape else None
+        if fixed is not None and fixed != batch:
+            asked = f"a batch of {batch}" if batch else "an open batch"
+            raise UsageError(
+                f"input '{spec.name}' has the shape {_shape(spec)}, and {asked} is asked for",
+                hint=f"convert it with batch={fixed}, or save it with an open batch (None)",
+            )
+
+
+def _shape(spec: TensorSpec) -> str:
+    return f"({', '.join('?' if size is None else str(size) for size in spec.shape)})"
+
+
+def apply(parameters: Parameters | None, source: Artifact, work: Work) -> None:
+    """Writes the float `.tflite`."""
+    chosen = parameters or Parameters()
+    loaded = load_model(source.path)
+    for reason in loaded.notes:
+        work.note("opened", source.name, reason)
+    function, module = concrete_function(loaded, chosen.batch or None)
+    work.output.write_bytes(convert(chosen, function, module))
+
+
+def convert(parameters: Parameters, function: Any, module: Any) -> bytes:
+    """Converts a traced function; the module that holds its variables has to live until then.
+
+    Raises:
+        PromiseError: the converter cannot; the ops that it names are in the sentence.
+    """
+    tf = import_tensorflow()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+    ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if parameters.allow_select_ops:
+        ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
+    converter.target_spec.supported_ops = ops
+    try:
+        with quiet():
+            return bytes(converter.convert())
+    except Exception as error:
+        # The converter raises its own, undocumented kinds; whatever it is, it says it in words.
+        raise explain(str(error)) from error
+
+
+def explain(text: str) -> PromiseError:
+    """One sentence for what the converter said; it names the ops where the converter does."""
+    missing = _named(_CUSTOM_OPS.findall(text))
+    if missing:
+        return PromiseError(
+            f"convert: no TensorFlow Lite runtime has the ops of the model: {', '.join(missing)}",
+            hint="replace them by layers or operations that it has",
+        )
+    select = _named(_SELECT_OPS.findall(text))
+    if select:
+        return PromiseError(
+            f"convert: TensorFlow Lite has no form of its own for: {', '.join(select)}",
+            hint="replace them, or use allow_select_ops = true where the device's runtime has "
+            "TensorFlow's kernels (Flex)",
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return PromiseError(
+        f"convert: TFLiteConverter failed: {lines[0][:300] if lines else 'it gave no reason'}"
+    )
+
+
+def _named(lists: list[str]) -> list[str]:
+    names = {name.strip().removeprefix("Flex") for text in lists for name in text.split(",")}
+    return sorted(names - {""})
+
+
+def verify(parameters: Parameters | None, source: Artifact, result: Artifact, work: Work) -> None:
+    """Runs both models on the same inputs and compares every output, matched by name.
+
+    A model with select ops is the exception: no wheel has the kernels for them any more
+    (TensorFlow 2.21 neither), so that it is not proven is put on record.
+
+    Raises:
+        PromiseError: an output is missing, has another shape, or differs by more than TOLERANCE.
+    """
+    made_of = work.describe(result)
+    select = sorted({op.kind for op in made_of.ops if op.kind.startswith("Flex")})
+    if select:
+        reason = "no runtime here has these ops of TensorFlow's, so the outputs are not compared"
+        work.note("not proven equal", ", ".join(select), reason)
+        return
+    before, after = work.describe(source).signature, made_of.signature
+    probes = work.probes(_PROBES)
+    reference = work.predict(source, probes)
+    order = _order(before.inputs, after.inputs, "input")
+    made = work.predict(result, tuple(probes[index] for index in order))
+    compare(reference, made, before, after, work)
+
+
+def compare(
+    reference: tuple[Array, ...],
+    made: tuple[Array, ...],
+    before: Signature,
+    after: Signature,
+    work: Work,
+) -> None:
+    """Compares outputs by name, and puts the largest difference on record."""
+    places = _order(after.outputs, before.outputs, "output")
+    worst = ("", -1.0)
+    for spec, expected, place in zip(before.outputs, reference, places, strict=True):
+        difference = relative_difference(spec.name, expected, made[place])
+        if not difference <= worst[1]:
+            worst = (spec.name, difference)
+    name, difference = worst
+    if not difference <= TOLERANCE:
+        raise PromiseError(
+            f"convert: output '{name}' of the .tflite differs from the Keras model by "
+            f"{difference:.2g} of its largest value, and at most {TOLERANCE:g} is allowed",
+            hint="a layer computes otherwise in TensorFlow Lite: look for random ops, training "
+            "behaviour in inference, or values that overflow",
+        )
+    work.evidence(
+        "proven equal",
+        f"{len(reference)} output{'s' if len(reference) > 1 else ''} on {_PROBES} inputs",
+        f"the largest difference is {difference:.2g} of the output's largest value ('{name}')",
+    )
+
+
+def relative_difference(name: str, expected: Array, made: Array) -> float:
+    """max |made - expected| / max |expected|; NaN counts as a difference unless both have it.
+
+    Raises:
+        PromiseError: the shapes differ.
+    """
+    import numpy as np
+
+    if made.shape != expected.shape:
+        raise PromiseError(
+            f"convert: output '{name}' of the .tflite has the shape {made.shape}, and "
+            f"{expected.shape} in the Keras model"
+        )
+    same = (made == expected) | (np.isnan(made) & np.isnan(expected))
+    if same.all():
+        return 0.0
+    exact = expected.astype(np.float64)
+    largest = float(np.max(np.abs(exact)))
+    gap = float(np.max(np.abs(made.astype(np.float64) - exact)[~same]))
+    return gap / largest if largest > 0 else float("inf")
+
+
+def _order(given: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...], noun: str) -> list[int]:
+    """For each wanted tensor the place of the given one with its name, as TensorFlow writes it.
+
+    Raises:
+        PromiseError: a tensor has no counterpart.
+    """
+    have = graph_names(spec.name for spec in given)
+    want = graph_names(spec.name for spec in wanted)
+    lost = [name for name in want if name not in have]
+    if lost or len(have) != len(want):
+        raise PromiseError(
+            f"convert: {noun} '{(lost or have)[0]}' has no counterpart",
+            hint=f"the two models have {', '.join(have)} and {', '.join(want)}",
+        )
+    return [have.index(name) for name in want]

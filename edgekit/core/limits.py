@@ -1,0 +1,133 @@
+"""Limits, where they come from, and the verdict on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from edgekit.core.data import Judgement
+from edgekit.core.measurement import Measurements
+from edgekit.units import Bytes, Nanoseconds, Points, Share
+
+__all__ = ["Limits", "SourcedLimits", "Status", "Verdict", "judge", "worst"]
+
+Status = Literal["pass", "fail", "unmeasured"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The bounds that a recipe promises or a target demands; None is no bound."""
+
+    max_size: Bytes | None = None
+    max_accuracy_drop: Points | None = None
+    min_agreement: Share | None = None
+    max_latency: Nanoseconds | None = None
+    max_latency_ratio: float | None = None
+    max_memory: Bytes | None = None
+
+    def __post_init__(self) -> None:
+        ratio = self.max_latency_ratio
+        if ratio is not None and not 0 < ratio <= 1000:
+            raise ValueError(f"max_latency_ratio must be above 0 and at most 1000, not {ratio:g}")
+
+
+@dataclass(frozen=True)
+class SourcedLimits:
+    """Limits and the file they stand in, which a broken limit's message names."""
+
+    limits: Limits
+    source: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One limit held against one measured value. "Could not measure" is never a pass."""
+
+    metric: str
+    value: float | None
+    bound: float
+    status: Status
+    source: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Observed:
+    value: float | None
+    lowest: float | None = None
+    reason: str = ""
+
+
+def judge(
+    limits: tuple[SourcedLimits, ...],
+    result: Measurements,
+    judgement: Judgement | None,
+    *,
+    unjudged: str = "no validation data was given (--data)",
+) -> tuple[Verdict, ...]:
+    """Holds every limit against what was measured.
+
+    A latency ratio breaks its limit when the whole 95 % interval lies above it: on a shared machine
+    the point estimate alone would cry wolf. Every other limit is judged on the value itself.
+    `unjudged` is the reason where there is no judgement.
+    """
+    verdicts = []
+    for sourced in limits:
+        for item in fields(sourced.limits):
+            bound = getattr(sourced.limits, item.name)
+            if bound is not None:
+                observed = _observe(item.name, result, judgement, unjudged)
+                verdicts.append(_verdict(item.name, bound, sourced.source, observed))
+    return tuple(verdicts)
+
+
+def worst(verdicts: tuple[Verdict, ...]) -> Status:
+    """The status of a whole run: one failure fails it, one unmeasured limit leaves it so."""
+    found = {verdict.status for verdict in verdicts}
+    return "fail" if "fail" in found else "unmeasured" if "unmeasured" in found else "pass"
+
+
+def _verdict(name: str, bound: float, source: str, observed: _Observed) -> Verdict:
+    value = observed.value
+    if value is None:
+        return Verdict(name, None, bound, "unmeasured", source, observed.reason)
+    if name.startswith("min_"):
+        holds = value >= bound
+    else:
+        holds = (observed.lowest if observed.lowest is not None else value) <= bound + 1e-12
+    return Verdict(name, value, bound, "pass" if holds else "fail", source, observed.reason)
+
+
+def _observe(
+    name: str, result: Measurements, judgement: Judgement | None, unjudged: str
+) -> _Observed:
+    latency, memory = result.latency, result.memory
+    match name:
+        case "max_size":
+            return _Observed(result.size_bytes)
+        case "max_memory":
+            return _Observed(memory.peak_bytes, reason=memory.reason)
+        case "max_latency":
+            return _Observed(latency.median_ns, reason=latency.reason)
+        case "max_latency_ratio":
+            low = latency.ratio_ci95[0] if latency.ratio_ci95 else None
+            return _Observed(latency.ratio_to_reference, low, latency.reason)
+        case "max_accuracy_drop":
+            return _drop(judgement, unjudged)
+        case "min_agreement":
+            if judgement is None:
+                return _Observed(None, reason=unjudged)
+            reason = "" if judgement.agreement is not None else "the task has no agreement"
+            return _Observed(judgement.agreement, reason=reason)
+        case _:
+            raise AssertionError(f"no rule observes {name}")
+
+
+def _drop(judgement: Judgement | None, unjudged: str) -> _Observed:
+    if judgement is None:
+        return _Observed(None, reason=unjudged)
+    reference, result = judgement.reference, judgement.result
+    if not result.is_share:
+        return _Observed(None, reason=f"{result.metric} is not a share, so it has no points")
+    sign = 1.0 if result.higher_is_better else -1.0
+    return _Observed(sign * (reference.value - result.value))

@@ -1,0 +1,57 @@
+"""What was measured of one model, and what was not, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekit.core.data import Score
+from edgekit.core.runner import Placement
+
+__all__ = ["Kind", "Latency", "Measurements", "Memory"]
+
+Kind = Literal["measured", "estimated", "unmeasured"]
+"""`estimated` is a compiler's or emulator's own figure; the kinds are never mixed."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one inference: raw samples in integer ns, and the ratio to the reference.
+
+    The ratio is the median over paired interleaved rounds (reference, result, result, reference);
+    its interval is a 95 % bootstrap over the rounds. `process` says how it was taken.
+    """
+
+    kind: Kind
+    reason: str = ""
+    median_ns: int | None = None
+    ratio_to_reference: float | None = None
+    ratio_ci95: tuple[float, float] | None = None
+    samples_ns: tuple[int, ...] = ()
+    load_ns: int | None = None
+    first_ns: int | None = None
+    threads: int = 1
+    process: str = ""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak resident memory of a fresh process that runs only this model."""
+
+    kind: Kind
+    reason: str = ""
+    peak_bytes: int | None = None
+    process: str = ""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Everything known of one artifact, keyed by its digest."""
+
+    digest: str
+    size_bytes: int
+    size_compressed_bytes: int
+    score: Score | None
+    latency: Latency
+    memory: Memory
+    placement: Placement

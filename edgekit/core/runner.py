@@ -1,0 +1,76 @@
+"""The seam to a runtime: open a model file, run it, say which op runs where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from edgekit.core.artifact import Signature
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+
+__all__ = ["OpPlacement", "Placement", "Runner", "Session"]
+
+
+@dataclass(frozen=True)
+class OpPlacement:
+    """Where one op runs, read from the runtime; `reason` says why it is not accelerated."""
+
+    index: int
+    kind: str
+    where: str
+    dtype: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Every op with the place it runs at; empty, with the reason, where a runtime cannot tell."""
+
+    ops: tuple[OpPlacement, ...]
+    reason: str = ""
+
+
+class Session(Protocol):
+    """One opened model. `run` takes samples, `invoke` repeats the last inference for timing."""
+
+    signature: Signature
+
+    def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Runs N >= 1 samples (axis 0) in the model's own dtypes and returns N outputs."""
+
+    def invoke(self) -> object:
+        """Runs the last sample once more; copies nothing in or out. This is what gets timed."""
+
+    def placement(self) -> Placement:
+        """Says which op runs where, as the runtime itself reports it."""
+
+    def close(self) -> None:
+        """Gives back what the runtime holds."""
+
+
+class Runner(Protocol):
+    """What a module in `edgekit/runners/` has; `Options` is a frozen dataclass of its options."""
+
+    FORMATS: tuple[str, ...]
+    PREDICTS: tuple[str, ...]
+    """The formats for which a pass's `Work.predict` takes this runner."""
+    FRAMEWORKS: frozenset[str]
+    """Heavy frameworks that it may load; any other spoils a measurement."""
+    Options: type
+
+    def open(self, path: Path, signature: Signature, options: object) -> Session:
+        """Opens a model file.
+
+        Raises:
+            UsageError: the runtime cannot load this file (unknown op, version), named.
+        """
+
+    def unavailable(self) -> str:
+        """Returns '' where the runtime really works here, else why not and what installs it."""
+
+    def versions(self) -> Mapping[str, str]:
+        """The packages whose versions change this runtime's results."""

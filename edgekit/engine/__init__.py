@@ -1,0 +1,1 @@
+"""Runs plans, keeps the step cache, measures, and judges."""

@@ -1,0 +1,133 @@
+"""Starting the process that measures, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.artifact import Signature
+from edgekit.errors import EdgekitError
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+
+__all__ = ["BenchModel", "WorkerError", "ask"]
+
+_WORKER = "edgekit.engine.bench_worker"
+_LIMIT_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class BenchModel:
+    """A model file and the runner to measure it with; `options` are the runner's, by name."""
+
+    path: Path
+    format: str
+    signature: Signature
+    runner: str
+    options: Mapping[str, Any]
+
+
+class WorkerError(Exception):
+    """Why a measuring process gave no figures."""
+
+
+def ask(
+    job: str,
+    models: Sequence[BenchModel],
+    inputs: Sequence[tuple[Array, ...]],
+    **request: float,
+) -> dict[str, Any]:
+    """Starts a process, hands it a request, and returns its answer.
+
+    Raises:
+        WorkerError: it crashed, took too long, or could not run the model; says which.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
+        tables = []
+        for number, (model, sample) in enumerate(zip(models, inputs, strict=True)):
+            files = _save_inputs(model, sample, Path(folder) / f"model{number}")
+            tables.append(_table(model, files))
+        return _start({"job": job, "models": tables, **request})
+
+
+def _save_inputs(model: BenchModel, inputs: tuple[Array, ...], stem: Path) -> list[str]:
+    import numpy as np
+
+    from edgekit.engine.inference import model_inputs
+
+    if not inputs:
+        return []
+    try:
+        stored = model_inputs(model.signature, inputs)
+    except EdgekitError as error:
+        raise WorkerError(str(error)) from None
+    files = [f"{stem}-input{index}.npy" for index in range(len(stored))]
+    for file, array in zip(files, stored, strict=True):
+        np.save(file, array, allow_pickle=False)
+    return files
+
+
+def _table(model: BenchModel, files: list[str]) -> dict[str, Any]:
+    return {
+        "path": str(model.path.resolve()),
+        "runner": model.runner,
+        "options": dict(model.options),
+        "signature": dataclasses.asdict(model.signature),
+        "inputs": files,
+    }
+
+
+def _start(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs the worker; `subprocess.run` kills it on Ctrl-C and when the time is up."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", _WORKER],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_LIMIT_SECONDS,
+            env=_environment(),
+        )
+    except subprocess.TimeoutExpired:
+        raise WorkerError(
+            f"the process that measured did not end within {_LIMIT_SECONDS:g} s"
+        ) from None
+    except OSError as error:
+        raise WorkerError(f"the process that measures did not start: {error}") from None
+    if done.returncode != 0 or not done.stdout:
+        raise WorkerError(_ended(done.returncode, done.stderr))
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "error" in answer:
+        raise WorkerError(answer["error"])
+    return answer
+
+
+def _environment() -> dict[str, str]:
+    """The child finds this very edgekit, from whatever folder it is started."""
+    own = str(Path(__file__).resolve().parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{inherited}{os.pathsep}{own}" if inherited else own}
+
+
+def _ended(code: int, stderr: str) -> str:
+    if code < 0:
+        try:
+            how = f"was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            how = f"was ended by signal {-code}"
+    else:
+        how = f"ended with exit code {code} and no answer"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return f"the process that measured {how}" + (f": {lines[-1][:300]}" if lines else "")

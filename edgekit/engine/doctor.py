@@ -1,0 +1,59 @@
+"""Which targets work on this machine, and why the others do not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+
+from edgekit.core import catalog
+from edgekit.core.recipe import toml_names
+from edgekit.core.target import load_target
+from edgekit.lazy import is_installed
+
+__all__ = ["Checkup", "check_extras", "check_targets"]
+
+_DISTRIBUTION = "edgekit-ml"
+_EXTRA = re.compile(r"^([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]")
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """One thing that was checked; `problem` is '' where it works."""
+
+    name: str
+    summary: str
+    problem: str
+
+
+def check_targets(target: str | None = None) -> tuple[Checkup, ...]:
+    """Runs a tiny model on the runtime of each target (or of the one named)."""
+    found = []
+    for name in (target,) if target else toml_names("targets"):
+        loaded = load_target(name)
+        problem = catalog.load("runners", loaded.runner).unavailable()
+        found.append(Checkup(loaded.name, loaded.summary, problem))
+    return tuple(found)
+
+
+def check_extras() -> tuple[Checkup, ...]:
+    """Which optional packages are installed, by the extras in edgekit's own metadata."""
+    found = []
+    for extra, packages in _extras().items():
+        missing = [package for package in packages if not is_installed(package.replace("-", "_"))]
+        install = f"not installed: pip install '{_DISTRIBUTION}[{extra}]'"
+        found.append(Checkup(extra, ", ".join(packages), install if missing else ""))
+    return tuple(found)
+
+
+def _extras() -> dict[str, list[str]]:
+    """Extra -> packages, without the extras that only gather others or serve development."""
+    found: dict[str, list[str]] = {}
+    try:
+        lines = metadata.requires(_DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # run from a source tree that is not installed
+        return {}
+    for line in lines:
+        if (match := _EXTRA.match(line)) and match[2] not in ("all", "dev"):
+            found.setdefault(match[2], []).append(match[1])
+    return found

@@ -1,0 +1,140 @@
+"""Files that appear whole or not at all: temporary names, renames, output folders."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgekit.errors import UsageError
+
+__all__ = ["disk_errors", "new_file", "new_folder", "remove", "size_bytes"]
+
+
+def size_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def disk_errors(what: str, path: Path) -> Iterator[None]:
+    """Turns a full disk, a read-only place or missing rights into a usage error about `path`."""
+    try:
+        yield
+    except OSError as error:
+        hints = {
+            errno.ENOSPC: "free some space, or choose another place",
+            errno.EDQUOT: "free some space, or choose another place",
+            errno.EROFS: "choose a place that can be written to",
+            errno.EACCES: "choose a place that you may write to",
+            errno.EPERM: "choose a place that you may write to",
+            errno.EEXIST: "a part of that path is a file, not a folder",
+            errno.ENOTDIR: "a part of that path is a file, not a folder",
+            errno.ENAMETOOLONG: "choose a shorter name",
+        }
+        if error.errno not in hints:
+            raise
+        raise UsageError(
+            f"{what} '{path}': {os.strerror(error.errno).lower()}", hint=hints[error.errno]
+        ) from None
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, what: str, replaces: tuple[str, ...], force: bool) -> Iterator[Path]:
+    """Yields a temporary folder beside `path` that takes its name if the block succeeds.
+
+    The folder is made before any work, so a place that cannot be written to is found at once. With
+    `force` an existing folder is replaced, but only one whose files all start with a name in
+    `replaces`: a mistyped path never costs a user other files.
+
+    Raises:
+        UsageError: the path exists (without `force`), holds other files, or cannot be written.
+    """
+    _check_replaceable(path, what=what, replaces=replaces, force=force)
+    with _beside(path, what=what) as temporary:
+        temporary.chmod(0o755)
+        yield temporary
+        _swap(temporary, path)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, what: str, force: bool) -> Iterator[Path]:
+    """Yields a temporary path beside `path` (same ending) that takes its name on success.
+
+    Raises:
+        UsageError: the path exists (without `force`), is a folder, or cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{what} '{path}' is a folder", hint="name a file")
+    if path.exists() and not force:
+        raise UsageError(f"{what} '{path}' exists already", hint="use --force to replace it")
+    with _beside(path, what=what) as folder:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, *, what: str) -> Iterator[Path]:
+    """A temporary folder beside `path`; folders made on the way go again if the block fails."""
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        with disk_errors(what, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            try:
+                yield temporary
+            finally:
+                remove(temporary)
+    except BaseException:
+        for parent in missing:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _check_replaceable(path: Path, *, what: str, replaces: tuple[str, ...], force: bool) -> None:
+    if not path.exists() and not path.is_symlink():
+        return
+    if not path.is_dir():
+        raise UsageError(f"{what} '{path}' is a file", hint="name a folder")
+    with disk_errors(what, path):
+        held = sorted(item.name for item in path.iterdir())
+    if held and not force:
+        raise UsageError(f"{what} '{path}' exists already", hint="use --force to replace it")
+    foreign = [name for name in held if not name.startswith(replaces)]
+    if foreign:
+        raise UsageError(
+            f"{what} '{path}' holds files that edgekit did not make, such as '{foreign[0]}'",
+            hint="name another folder",
+        )
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Renames `new` to `path`; what was there is moved aside first and removed afterwards."""
+    if not path.exists():
+        os.replace(new, path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        os.replace(path, old / "replaced")
+        try:
+            os.replace(new, path)
+        except OSError:
+            os.replace(old / "replaced", path)
+            raise
+    finally:
+        remove(old)

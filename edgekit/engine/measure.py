@@ -1,0 +1,205 @@
+"""Measures a result against its reference: size, accuracy, latency, memory, placement."""
+
+from __future__ import annotations
+
+import dataclasses
+import lzma
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core import catalog
+from edgekit.core.artifact import Artifact
+from edgekit.core.data import Judgement, Score
+from edgekit.core.measurement import Latency, Measurements, Memory
+from edgekit.core.notes import Note
+from edgekit.core.runner import Placement, Session
+from edgekit.core.target import Target
+from edgekit.engine.bench import BenchModel, compare_latency, measure_memory, placement
+from edgekit.engine.files import size_bytes
+from edgekit.engine.models import describe
+from edgekit.engine.progress import Progress
+from edgekit.engine.work import natural_runner
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+    from edgekit.engine.data import LoadedData
+
+__all__ = [
+    "Pair",
+    "Subject",
+    "bench_inputs",
+    "bench_model",
+    "judge_pair",
+    "measure_pair",
+    "on_target",
+    "score_one",
+    "why_unjudged",
+    "xz_bytes",
+]
+
+_CHUNK = 256
+"""Samples that are in memory at a time; what bounds the memory of a validation."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the runtime, with its options, that it runs on."""
+
+    artifact: Artifact
+    runner: str
+    options: Any
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What was measured of a reference and a result in one run."""
+
+    reference: Measurements
+    result: Measurements
+    judgement: Judgement | None
+    notes: tuple[Note, ...] = ()
+
+
+def on_target(artifact: Artifact, target: Target) -> Subject:
+    """A model on a target's runtime; one of another format on that format's natural runner."""
+    if artifact.format == target.format:
+        return Subject(artifact, target.runner, target.options)
+    runner = natural_runner(artifact.format)
+    return Subject(artifact, runner, catalog.load("runners", runner).Options())
+
+
+def measure_pair(
+    reference: Subject,
+    result: Subject,
+    *,
+    data: LoadedData | None,
+    seed: int,
+    bars: Progress,
+) -> Pair:
+    """Measures both models the same way; the test split is opened here and nowhere before."""
+    judgement = None
+    if data is not None and data.can_judge:
+        judgement = judge_pair(reference, result, data=data, bars=bars)
+    inputs = bench_inputs(reference, data, seed=seed)
+    models = bench_model(reference), bench_model(result)
+    with bars("latency, interleaved", 3) as bar:
+        latencies = compare_latency(*models, inputs=inputs)
+        bar.advance()
+        memories = tuple(measure_memory(model, inputs=inputs) for model in models)
+        bar.advance()
+        placements = tuple(placement(model) for model in models)
+        bar.advance()
+    scores = (judgement.reference, judgement.result) if judgement else (None, None)
+    subjects = (reference, result)
+    both = [
+        _measurements(subjects[i], scores[i], latencies[i], memories[i], placements[i])
+        for i in (0, 1)
+    ]
+    return Pair(both[0], both[1], judgement)
+
+
+def judge_pair(
+    reference: Subject, result: Subject, *, data: LoadedData, bars: Progress
+) -> Judgement:
+    """Runs both models over the test split and compares what they say, sample by sample."""
+    task = _run_test({"reference": reference, "result": result}, data=data, bars=bars)
+    judgement: Judgement = task.compare("reference", "result")
+    return judgement
+
+
+def score_one(subject: Subject, *, data: LoadedData, bars: Progress) -> Score:
+    """Runs one model over the test split."""
+    score: Score = _run_test({"result": subject}, data=data, bars=bars).score("result")
+    return score
+
+
+def _run_test(subjects: dict[str, Subject], *, data: LoadedData, bars: Progress) -> Any:
+    from edgekit.engine.inference import real_outputs
+
+    task = data.new_task()
+    with ExitStack() as stack:
+        sessions = {
+            role: stack.enter_context(closing(open_session(subject)))
+            for role, subject in subjects.items()
+        }
+        total = data.split_sizes["test"]
+        bar = stack.enter_context(bars(f"validate on {total} samples", total))
+        for inputs, labels in _test_batches(subjects, data):
+            outputs = {role: real_outputs(sessions[role], inputs) for role in sessions}
+            task.update(outputs, inputs, labels)
+            bar.advance(len(inputs[0]))
+    return task
+
+
+def _test_batches(
+    subjects: dict[str, Subject], data: LoadedData
+) -> Iterator[tuple[tuple[Array, ...], Array | None]]:
+    """Every role has the same signature and scaling, so one reading of the data serves all."""
+    artifact = next(iter(subjects.values())).artifact
+    return data.batches("test", _CHUNK, describe(artifact).signature, artifact.scaling)
+
+
+def open_session(subject: Subject) -> Session:
+    """Opens a model on its target's runtime."""
+    runner = catalog.load("runners", subject.runner)
+    signature = describe(subject.artifact).signature
+    session: Session = runner.open(subject.artifact.path, signature, subject.options)
+    return session
+
+
+def bench_model(subject: Subject) -> BenchModel:
+    """What the measuring process needs to know of a model."""
+    return BenchModel(
+        path=subject.artifact.path,
+        format=subject.artifact.format,
+        signature=describe(subject.artifact).signature,
+        runner=subject.runner,
+        options=dataclasses.asdict(subject.options),
+    )
+
+
+def why_unjudged(data: LoadedData | None) -> str:
+    """Why there is no accuracy, in the words of a verdict."""
+    if data is None:
+        return "no validation data was given (--data)"
+    return f"{data.where} has no labels"
+
+
+def bench_inputs(subject: Subject, data: LoadedData | None, *, seed: int) -> tuple[Array, ...]:
+    """One sample to run: a real one where there is data, else a seeded random one."""
+    from edgekit.engine.data import random_inputs
+
+    signature = describe(subject.artifact).signature
+    if data is None:
+        return random_inputs(signature, 1, seed)
+    inputs, _ = next(data.batches("test", 1, signature, subject.artifact.scaling))
+    return inputs
+
+
+def xz_bytes(path: Path) -> int:
+    """Bytes after xz (preset 6), streamed: what an over-the-air update would carry."""
+    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    compressor, total = lzma.LZMACompressor(), 0
+    for item in paths:
+        with item.open("rb") as file:
+            while block := file.read(1 << 20):
+                total += len(compressor.compress(block))
+    return total + len(compressor.flush())
+
+
+def _measurements(
+    subject: Subject, score: Score | None, latency: Latency, memory: Memory, placed: Placement
+) -> Measurements:
+    path = subject.artifact.path
+    return Measurements(
+        digest=subject.artifact.digest,
+        size_bytes=size_bytes(path),
+        size_compressed_bytes=xz_bytes(path),
+        score=score,
+        latency=latency,
+        memory=memory,
+        placement=placed,
+    )

@@ -1,0 +1,122 @@
+"""From the user's MODEL to an artifact: which format a file has, checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+from edgekit.core import catalog
+from edgekit.core.artifact import IDENTITY, Artifact, InputScaling
+from edgekit.core.description import Description
+from edgekit.core.format import Format
+from edgekit.errors import UsageError, did_you_mean
+
+__all__ = ["ZOO_PREFIX", "describe", "format_of", "identify", "open_artifact", "zoo_name"]
+
+ZOO_PREFIX = "zoo:"
+
+
+def format_of(name: str) -> Format:
+    """The module of a format."""
+    return cast(Format, catalog.load("formats", name))
+
+
+def zoo_name(model: str) -> str | None:
+    """The name after 'zoo:', or None where MODEL is a path.
+
+    Raises:
+        UsageError: the zoo has no such model; with the nearest names.
+    """
+    if not model.startswith(ZOO_PREFIX):
+        return None
+    name = model.removeprefix(ZOO_PREFIX)
+    known = catalog.names("zoo")
+    if name not in known:
+        raise UsageError(
+            f"model '{model}': the zoo has no '{name}'", hint=did_you_mean(name, known)
+        )
+    return name
+
+
+def identify(path: Path) -> str:
+    """The format of a model file or folder, by its content.
+
+    Raises:
+        UsageError: nothing there, unreadable, empty, or no format that edgekit knows.
+    """
+    try:
+        exists = path.exists()
+        if exists and path.is_file():
+            with path.open("rb") as file:
+                empty = not file.read(1)
+        else:
+            empty = exists and not any(path.iterdir())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"model '{path}' cannot be read: {reason}") from None
+    if not exists:
+        raise UsageError(f"model '{path}': no such file or folder", hint=_nearby(path))
+    if empty:
+        raise UsageError(f"model '{path}' is empty")
+    for name in catalog.names("formats"):
+        if format_of(name).sniff(path):
+            return name
+    endings = [end for name in catalog.names("formats") for end in format_of(name).SUFFIXES if end]
+    if path.suffix in endings:
+        # The ending promises a format that the content does not have: let that format say why.
+        for name in catalog.names("formats"):
+            if path.suffix in format_of(name).SUFFIXES:
+                format_of(name).check(path)
+    raise UsageError(
+        f"model '{path}' is no model file that edgekit knows",
+        hint=f"it opens {', '.join(endings)}, SavedModel folders, and zoo:NAME",
+    )
+
+
+def open_artifact(path: Path, *, scaling: InputScaling | None = None) -> Artifact:
+    """Checks a model file and makes the artifact of it.
+
+    The input scaling comes from the file itself where edgekit wrote it; `scaling` overrides it.
+
+    Raises:
+        UsageError: not a model, or a damaged one.
+    """
+    name = identify(path)
+    module = format_of(name)
+    module.check(path)
+    own = scaling or module.read_scaling(path) or IDENTITY
+    return Artifact(path, name, module.digest(path), _title(path), scaling=own)
+
+
+_described: dict[tuple[str, str], Description] = {}
+
+
+def describe(artifact: Artifact) -> Description:
+    """What an artifact holds; read once a process for each content, wherever the file lies."""
+    key = artifact.format, artifact.digest
+    if key not in _described:
+        _described[key] = format_of(artifact.format).describe(artifact.path)
+    return _described[key]
+
+
+def with_scaling(artifact: Artifact, scaling: InputScaling | None) -> Artifact:
+    """The same artifact with the scaling that the user gave, if any."""
+    return artifact if scaling is None else dataclasses.replace(artifact, scaling=scaling)
+
+
+def _title(path: Path) -> str:
+    resolved = path.resolve()
+    return resolved.stem if resolved.is_file() else resolved.name
+
+
+def _nearby(path: Path) -> str:
+    try:
+        names = [item.name for item in path.parent.iterdir()]
+    except OSError:
+        return f"there is no folder '{path.parent}' either"
+    near = did_you_mean(path.name, names) if names else ""
+    if near.startswith("did you mean"):
+        return near
+    zoo = ", ".join(f"{ZOO_PREFIX}{name}" for name in catalog.names("zoo"))
+    return f"MODEL is a path, or one of {zoo}"

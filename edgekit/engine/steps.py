@@ -1,0 +1,158 @@
+"""Runs the steps of a plan: check, act, check, and keep the result in the cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from edgekit.core.artifact import Artifact
+from edgekit.core.plan import Plan, Step
+from edgekit.core.report import StepRecord
+from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
+from edgekit.engine.files import disk_errors, size_bytes
+from edgekit.engine.models import describe, format_of
+from edgekit.engine.progress import Progress, silent
+from edgekit.engine.work import PassWork
+from edgekit.errors import UsageError
+from edgekit.version import __version__
+
+if TYPE_CHECKING:
+    from edgekit.engine.data import LoadedData
+
+__all__ = ["Run"]
+
+
+@dataclass
+class Run:
+    """One run over one source: what its steps share, and the artifacts that they made."""
+
+    cache: StepCache
+    seed: int
+    data: LoadedData | None
+    bars: Progress = silent
+    lineage: dict[str, Artifact] = field(default_factory=dict)
+    _done: dict[str, tuple[Artifact, StepRecord]] = field(default_factory=dict)
+
+    def adopt(self, artifact: Artifact) -> Artifact:
+        """Makes an artifact known as an ancestor of what comes."""
+        self.lineage[artifact.digest] = artifact
+        return artifact
+
+    def plan(self, plan: Plan, source: Artifact) -> tuple[Artifact, tuple[StepRecord, ...]]:
+        """Runs all steps; a step that this run has done already is not done or reported anew.
+
+        Raises:
+            UsageError: a step needs data that was not given, or cannot apply to this model.
+            PromiseError: a step did not do what it declares.
+        """
+        missing = plan.needs if self.data is None else frozenset()
+        if missing:
+            step = next(step for step in plan.steps if step.needs & missing)
+            raise UsageError(
+                f"{plan.recipe.promise.source}: '{step.name}' needs data to "
+                f"{' and '.join(sorted(step.needs))} on",
+                hint="name it with --data",
+            )
+        artifact, records = source, []
+        for step in plan.steps:
+            artifact, record = self.step(step, artifact)
+            records.append(record)
+        return artifact, tuple(records)
+
+    def step(self, step: Step, source: Artifact) -> tuple[Artifact, StepRecord]:
+        """Runs one step, or takes its result from the cache."""
+        key = self._key(step, source)
+        if key not in self._done:
+            module = importlib.import_module(step.module)
+            found = self.cache.find(key)
+            made = found or self._make(key, step, module, source)
+            artifact = self.adopt(self._artifact(step, source, made))
+            self._done[key] = artifact, _record(step, made, cached=found is not None)
+        return self._done[key]
+
+    def _make(self, key: str, step: Step, module: ModuleType, source: Artifact) -> CachedStep:
+        started = time.perf_counter()
+        module.check(step.parameters, describe(source))
+        made_format = format_of(step.produces)
+        with self.cache.scratch() as scratch, disk_errors("EDGEKIT_CACHE", self.cache.root):
+            work = self._work(step, source, scratch)
+            module.apply(step.parameters, source, work)
+            if not work.output.exists():
+                raise AssertionError(f"{step.name} wrote nothing to {work.output}")
+            if made_format.read_scaling(work.output) != _stored(source):
+                made_format.write_scaling(work.output, source.scaling)
+            digest = made_format.digest(work.output)
+            made = CachedStep(work.output, digest, 0.0, (), {})
+            module.verify(step.parameters, source, self._artifact(step, source, made), work)
+            seconds = time.perf_counter() - started
+            finished = CachedStep(work.output, digest, seconds, tuple(work.notes), {})
+            return self.cache.store(key, work.output, finished)
+
+    def _work(self, step: Step, source: Artifact, scratch: Path) -> PassWork:
+        own = scratch / "work"
+        own.mkdir()
+        return PassWork(
+            step=step.name,
+            needs=step.needs,
+            folder=own,
+            output=scratch / f"model{format_of(step.produces).SUFFIXES[0]}",
+            seed=self.seed,
+            source=source,
+            lineage=self.lineage,
+            data=self.data,
+            bars=self.bars,
+        )
+
+    def _artifact(self, step: Step, source: Artifact, made: CachedStep) -> Artifact:
+        return dataclasses.replace(
+            source,
+            path=made.path,
+            format=step.produces,
+            digest=made.digest,
+            made_by=step.name,
+            parent=source.digest,
+        )
+
+    def _key(self, step: Step, source: Artifact) -> str:
+        module = importlib.import_module(step.module)
+        assert module.__file__ is not None, step.module
+        code = Path(module.__file__)
+        files = list(code.parent.glob("*.py")) if step.kind == "technique" else [code]
+        return key_of(
+            {
+                "step": [step.kind, step.name, step.accepts, step.produces],
+                "settings": step.settings,
+                "source": source.digest,
+                "scaling": dataclasses.asdict(source.scaling),
+                "data": self.data.digest if self.data else None,
+                "seed": self.seed,
+                "versions": dict(module.versions()),
+                "edgekit": __version__,
+                "code": content_digest(files),
+            }
+        )
+
+
+def _stored(source: Artifact) -> object:
+    """The scaling a made file must carry: none where it is the identity over an unknown range."""
+    known = not source.scaling.is_identity or source.scaling.low is not None
+    return source.scaling if known else None
+
+
+def _record(step: Step, made: CachedStep, *, cached: bool) -> StepRecord:
+    return StepRecord(
+        name=step.name,
+        kind=step.kind,
+        format=step.produces,
+        parameters=step.settings,
+        digest=made.digest,
+        size_bytes=size_bytes(made.path),
+        seconds=made.seconds,
+        cached=cached,
+        notes=made.notes,
+    )

@@ -1,0 +1,132 @@
+"""What a pass gets to work with: its folder, declared data, other models' outputs, notes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core import catalog
+from edgekit.core.artifact import Artifact, Signature
+from edgekit.core.data import SplitName
+from edgekit.core.description import Description
+from edgekit.core.notes import Note
+from edgekit.engine.models import describe
+from edgekit.engine.progress import Progress
+from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+    from edgekit.engine.data import LoadedData
+
+__all__ = ["PassWork", "natural_runner", "predict"]
+
+
+@dataclass
+class PassWork:
+    """Implements `core.technique.Work` for one step; the test split cannot be reached from it."""
+
+    step: str
+    needs: frozenset[SplitName]
+    folder: Path
+    output: Path
+    seed: int
+    source: Artifact
+    lineage: Mapping[str, Artifact]
+    data: LoadedData | None
+    bars: Progress
+    notes: list[Note] = field(default_factory=list)
+
+    def samples(self, split: SplitName, count: int | None = None) -> Iterator[tuple[Array, ...]]:
+        """Model-ready inputs of a declared split, one sample at a time."""
+        if split == "test" or split not in self.needs:
+            raise AssertionError(f"{self.step} asks for the {split} split without declaring it")
+        if self.data is None:
+            raise UsageError(f"{self.step} needs data", hint="name it with --data")
+        # Calibration may go on with training samples where its own split is smaller than wanted:
+        # both are the model's to learn from, and more samples make better ranges.
+        splits: tuple[SplitName, ...] = (split, "train") if split == "calibrate" else (split,)
+        yield from itertools.islice(self._rows(self.data, splits), count)
+
+    def _rows(self, data: LoadedData, splits: tuple[SplitName, ...]) -> Iterator[tuple[Array, ...]]:
+        for split in splits:
+            if not data.split_sizes[split]:
+                continue
+            for inputs, _ in data.batches(split, 64, self._signature(), self.source.scaling):
+                for row in range(len(inputs[0])):
+                    yield tuple(array[row : row + 1] for array in inputs)
+
+    def probes(self, count: int) -> tuple[Array, ...]:
+        """Real calibration samples where there is data, else seeded random ones (noted)."""
+        from edgekit.engine.data import random_inputs
+
+        signature = self._signature()
+        if self.data is None:
+            self.note("random inputs", self.step, f"checked on {count} random inputs: no --data")
+            return random_inputs(signature, count, self.seed)
+        inputs, _ = next(self.data.batches("calibrate", count, signature, self.source.scaling))
+        return inputs
+
+    def describe(self, artifact: Artifact) -> Description:
+        """What an artifact holds."""
+        return describe(artifact)
+
+    def predict(self, artifact: Artifact, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Runs a model of any format on model-ready inputs."""
+        return predict(artifact, inputs)
+
+    def ancestor(self, format: str) -> Artifact | None:
+        """The nearest artifact of that format in this one's line."""
+        current: Artifact | None = self.source
+        while current is not None and current.format != format:
+            current = self.lineage.get(current.parent or "")
+        return current
+
+    def note(self, what: str, item: str, reason: str) -> None:
+        """Puts on record, once, what was skipped, dropped or done in another way."""
+        self._add(Note(what, item, reason))
+
+    def evidence(self, what: str, item: str, found: str) -> None:
+        """Puts on record, once, what was checked and what was found."""
+        self._add(Note(what, item, found, is_evidence=True))
+
+    def _add(self, note: Note) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def progress(self, text: str, total: int) -> AbstractContextManager[Any]:
+        """Shows a progress bar."""
+        return self.bars(text, total)
+
+    def _signature(self) -> Signature:
+        return describe(self.source).signature
+
+
+def predict(artifact: Artifact, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Runs a model on the runner that is the natural one for its format.
+
+    Raises:
+        UsageError: no runner opens this format.
+    """
+    from edgekit.engine.inference import real_outputs
+
+    runner = catalog.load("runners", natural_runner(artifact.format))
+    session = runner.open(artifact.path, describe(artifact).signature, runner.Options())
+    with contextlib.closing(session):
+        return real_outputs(session, inputs)
+
+
+def natural_runner(format: str) -> str:
+    """The runner that passes and comparisons take for a format where no target says another.
+
+    Raises:
+        UsageError: no runner opens this format.
+    """
+    for name in catalog.names("runners"):
+        if format in catalog.load("runners", name).PREDICTS:
+            return name
+    raise UsageError(f"no runner opens {format} files")

@@ -1,0 +1,1 @@
+"""Model formats: sniff, check, digest, describe; one file a format."""

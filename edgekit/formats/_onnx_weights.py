@@ -1,0 +1,99 @@
+"""Where the bytes of an ONNX model are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from edgekit import lazy
+from edgekit.core.description import Weight
+from edgekit.formats import _onnx_read
+
+__all__ = ["bytes_by", "dtype_name", "stored", "trained_names", "weight"]
+
+
+def dtype_name(code: int) -> str:
+    onnx = lazy.require("onnx", extra="onnx", needed_for="an ONNX model")
+    try:
+        name = onnx.TensorProto.DataType.Name(code).lower()
+    except ValueError:
+        return f"type{code}"
+    return {"float": "float32", "double": "float64"}.get(name, str(name))
+
+
+def weight(tensor: Any) -> Weight:
+    return Weight(tensor.name, tuple(tensor.dims), dtype_name(tensor.data_type), stored(tensor))
+
+
+def stored(tensor: Any) -> int:
+    """The bytes that a tensor's values take, in the file or beside it."""
+    if tensor.data_location == tensor.EXTERNAL:
+        return _onnx_read.external_info(tensor)[2] or _expected(tensor)
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data)
+    bare = type(tensor)()
+    bare.CopyFrom(tensor)
+    for field in ("dims", "data_type", "name", "doc_string", "external_data", "data_location"):
+        bare.ClearField(field)
+    return int(bare.ByteSize())
+
+
+def _expected(tensor: Any) -> int:
+    helper = lazy.require("onnx.helper", extra="onnx", needed_for="an ONNX model")
+    return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def trained_names(model: Any) -> set[str]:
+    """Integer tensors that stand for trained values: quantized weights and biases."""
+    return {
+        name
+        for graph in _onnx_read.all_graphs(model)
+        for node in graph.node
+        for position, name in enumerate(node.input)
+        if (node.op_type, position) in (("DequantizeLinear", 0), ("QLinearConv", 8))
+    }
+
+
+def bytes_by(path: Path, model: Any, tensors: list[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """Splits the file and its external data; shared external data counts once."""
+    inside = sum(stored(tensor) for tensor in tensors if tensor.data_location != tensor.EXTERNAL)
+    outside = sum(file.stat().st_size for file in _onnx_read.external_files(path, model))
+    spans = {
+        (*_onnx_read.external_info(tensor)[:2], stored(tensor))
+        for tensor in tensors
+        if tensor.data_location == tensor.EXTERNAL
+    }
+    referred = min(outside, sum(length for _, _, length in spans))
+    strings, metadata = _name_bytes(model), _metadata_bytes(model)
+    size = path.stat().st_size
+    graph = size - inside - strings - metadata
+    return size + outside, (
+        ("weights", inside + referred),
+        ("graph", graph),
+        ("strings", strings),
+        ("metadata", metadata),
+        ("padding", outside - referred),
+    )
+
+
+def _name_bytes(model: Any) -> int:
+    total = 0
+    for graph in _onnx_read.all_graphs(model):
+        for node in graph.node:
+            total += sum(len(name.encode()) for name in (node.name, *node.input, *node.output))
+        for item in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
+            total += len(item.name.encode())
+    return total
+
+
+def _metadata_bytes(model: Any) -> int:
+    texts = [model.doc_string, model.producer_name, model.producer_version, model.domain]
+    for holder in (model, *_onnx_read.all_graphs(model)):
+        texts += [text for item in holder.metadata_props for text in (item.key, item.value)]
+    for graph in _onnx_read.all_graphs(model):
+        texts += [graph.doc_string]
+        for node in graph.node:
+            texts += [node.doc_string]
+            texts += [text for item in node.metadata_props for text in (item.key, item.value)]
+    return sum(len(text.encode()) for text in texts)

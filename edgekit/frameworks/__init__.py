@@ -1,0 +1,1 @@
+"""The only places that open files of Keras and TFLite; shared by the families."""

@@ -1,0 +1,222 @@
+"""The main table: a row a metric: reference, result, change, limits, remark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edgekit.core.data import Score
+from edgekit.core.limits import Status, Verdict
+from edgekit.core.measurement import Latency, Memory
+from edgekit.core.report import Report
+from edgekit.reporters._wording import (
+    STATUS_WORDS,
+    clean,
+    count,
+    file_name,
+    flips_text,
+    limit_text,
+    ratio_text,
+    row_of,
+)
+from edgekit.units import format_bytes, format_nanoseconds, format_points, format_share
+
+__all__ = ["Check", "Row", "interval_text", "rows", "score_text"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit as a row shows it."""
+
+    limit: str
+    status: Status
+    source: str
+
+    @property
+    def word(self) -> str:
+        """'ok', 'FAIL' or 'unmeasured'."""
+        return STATUS_WORDS[self.status]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric. `missing` is the reason where nothing was measured; the values are then empty."""
+
+    key: str
+    label: str
+    reference: str = ""
+    result: str = ""
+    change: str = ""
+    tail: str = ""
+    checks: tuple[Check, ...] = ()
+    missing: str | None = None
+
+
+def rows(report: Report) -> tuple[Row, ...]:
+    """The rows in reading order; every verdict of the report is in exactly one of them."""
+    before, after = report.reference, report.result
+    table = [
+        _bytes_row("size", before.size_bytes, after.size_bytes),
+        _bytes_row("compressed", before.size_compressed_bytes, after.size_compressed_bytes),
+        _accuracy(report),
+        _agreement(report),
+        _latency(before.latency, after.latency),
+        _memory(before.memory, after.memory),
+    ]
+    known = {row.key for row in table if row is not None}
+    others = dict.fromkeys(row_of(v) for v in report.verdicts if row_of(v) not in known)
+    table += [_other(key, report) for key in others]
+    return tuple(_with_checks(row, report) for row in table if row is not None)
+
+
+def score_text(score: Score | None) -> str:
+    """Writes a metric's value: a share in per cent, anything else with four digits."""
+    if score is None:
+        return ""
+    return format_share(score.value) if score.is_share else f"{score.value:.4g}"
+
+
+def interval_text(score: Score) -> str:
+    """Writes the 95 % interval of a metric: '96.3 to 98.9 %'."""
+    low, high = score.ci95
+    if score.is_share:
+        return f"{100 * low:.1f} to {100 * high:.1f} %"
+    return f"{low:.4g} to {high:.4g}"
+
+
+def _with_checks(row: Row, report: Report) -> Row:
+    checks = tuple(
+        Check(
+            limit_text(verdict, report), verdict.status, clean(file_name(verdict.source), most=200)
+        )
+        for verdict in _worst_first(report.verdicts)
+        if row_of(verdict) == row.key
+    )
+    return replace(row, checks=checks)
+
+
+def _worst_first(verdicts: tuple[Verdict, ...]) -> list[Verdict]:
+    order = ("fail", "unmeasured", "pass")
+    return sorted(verdicts, key=lambda verdict: order.index(verdict.status))
+
+
+def _bytes_row(key: str, before: int, after: int) -> Row:
+    return Row(key, key, format_bytes(before), format_bytes(after), _ratio(before, after))
+
+
+def _ratio(before: float | None, after: float | None) -> str:
+    return ratio_text(after / before) if before and after is not None else ""
+
+
+def _accuracy(report: Report) -> Row:
+    before, after = report.reference.score, report.result.score
+    if after is None:
+        label = clean(before.metric, most=20) if before else "accuracy"
+        return Row("accuracy", label, missing=_no_score(report))
+    difference = after.value - before.value if before else None
+    change = ""
+    if difference is not None:
+        change = format_points(difference) if after.is_share else _difference(difference)
+    return Row(
+        "accuracy",
+        clean(after.metric, most=20),
+        score_text(before),
+        score_text(after),
+        change,
+        tail=f"({_samples(report, after)})",
+    )
+
+
+def _no_score(report: Report) -> str:
+    if report.data is None:
+        return "no --data"
+    found = (v.reason for v in report.verdicts if row_of(v) == "accuracy" and v.reason)
+    return clean(next(found, "the task gave no score"), most=200)
+
+
+def _difference(value: float) -> str:
+    return f"{value:+.3g}" if value else "±0"
+
+
+def _samples(report: Report, score: Score) -> str:
+    """Says what the test set is good for, and warns where it cannot see a drop of the limit."""
+    text = count(score.n, "sample")
+    visible = report.judgement.smallest_visible_drop if report.judgement else None
+    if visible is None:
+        return text
+    if visible == 0:
+        return f"{text}; none flipped"
+    drop = format_points(visible).lstrip("+") if score.is_share else f"{visible:.3g}"
+    bounds = [v.bound for v in report.verdicts if v.metric == "max_accuracy_drop"]
+    blind = ", more than the limit" if bounds and visible > min(bounds) else ""
+    return f"{text}; sees drops over {drop}{blind}"
+
+
+def _agreement(report: Report) -> Row | None:
+    judged = report.judgement
+    if judged is None or judged.agreement is None:
+        limited = [v for v in report.verdicts if row_of(v) == "agreement"]
+        return Row("agreement", "agreement", missing=_reason(limited)) if limited else None
+    flips = flips_text(report)
+    return Row(
+        "agreement",
+        "agreement",
+        result=format_share(judged.agreement),
+        tail=f"({flips})" if flips else "",
+    )
+
+
+def _reason(verdicts: list[Verdict]) -> str:
+    return clean(verdicts[0].reason, most=200) if verdicts else ""
+
+
+def _latency(before: Latency, after: Latency) -> Row:
+    if after.kind == "unmeasured":
+        return Row("latency", "latency", missing=clean(after.reason, most=200))
+    change = ratio_text(after.ratio_to_reference) if after.ratio_to_reference is not None else ""
+    remark = count(after.threads, "thread")
+    if after.ratio_ci95 is not None:
+        low, high = after.ratio_ci95
+        remark = f"[{low:.2f}, {high:.2f}] interleaved, {remark}"
+    return Row(
+        "latency",
+        "latency",
+        _value(before.median_ns, before.kind, format_nanoseconds),
+        _value(after.median_ns, after.kind, format_nanoseconds),
+        change,
+        tail=_with_reason(remark, after.kind, after.reason),
+    )
+
+
+def _memory(before: Memory, after: Memory) -> Row:
+    if after.kind == "unmeasured":
+        return Row("memory", "memory", missing=clean(after.reason, most=200))
+    remark = "peak of a process that runs only this model"
+    return Row(
+        "memory",
+        "memory",
+        _value(before.peak_bytes, before.kind, format_bytes),
+        _value(after.peak_bytes, after.kind, format_bytes),
+        _ratio(before.peak_bytes, after.peak_bytes) if before.kind == after.kind else "",
+        tail=_with_reason(remark, after.kind, after.reason),
+    )
+
+
+def _value(value: int | None, kind: str, show: Callable[[float], str]) -> str:
+    if value is None:
+        return "–"
+    return f"~{show(value)}" if kind == "estimated" else show(value)
+
+
+def _with_reason(remark: str, kind: str, reason: str) -> str:
+    extra = ": ".join([kind] * (kind == "estimated") + [clean(reason, most=200)] * bool(reason))
+    return f"{remark} ({extra})" if extra else remark
+
+
+def _other(key: str, report: Report) -> Row:
+    """A row for a limit that no metric above shows."""
+    own = [verdict for verdict in report.verdicts if row_of(verdict) == key]
+    value = own[0].value
+    if value is None:
+        return Row(key, clean(key), missing=_reason(own))
+    return Row(key, clean(key), result=f"{value:g}", tail=_reason(own))

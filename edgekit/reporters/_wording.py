@@ -1,0 +1,227 @@
+"""Words and numbers that reporters share: names, limits, verdict sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Final
+
+from edgekit.core.limits import Status, Verdict
+from edgekit.core.notes import Note
+from edgekit.core.report import Report
+from edgekit.units import (
+    format_bytes,
+    format_nanoseconds,
+    format_points,
+    format_seconds,
+    format_share,
+)
+
+__all__ = [
+    "STATUS_WORDS",
+    "clean",
+    "count",
+    "file_name",
+    "flips_text",
+    "limit_text",
+    "note_line",
+    "ratio_text",
+    "row_of",
+    "timing_text",
+    "trimmed",
+    "verdict_sentence",
+]
+
+STATUS_WORDS: Final[Mapping[Status, str]] = {
+    "pass": "ok",
+    "fail": "FAIL",
+    "unmeasured": "unmeasured",
+}
+"""What a verdict is called in a table; the words differ in more than colour."""
+
+
+def clean(text: object, *, most: int = 80) -> str:
+    """Makes a name that came from a file fit to print: one line, no control codes, not too long.
+
+    A layer's name is whatever the author of the file wrote; escape codes in it would reach the
+    reader's terminal, and a line break would break the table.
+    """
+    line = "".join(char if char.isprintable() else "\ufffd" for char in str(text))
+    if len(line) <= most:
+        return line
+    tail = (most - 1) // 2
+    return f"{line[: most - 1 - tail]}…{line[-tail:]}"
+
+
+def file_name(path: str) -> str:
+    """Leaves a relative path (or KIND:PATH) as it is; of an absolute one only the last part.
+
+    A report travels; where the machine that wrote it keeps its files is nobody's business.
+    """
+    kind, colon, rest = path.partition(":")
+    if PureWindowsPath(path).drive:
+        return PureWindowsPath(path).name
+    if colon and rest.startswith("/"):
+        return f"{kind}:{PurePosixPath(rest).name}"
+    return PurePosixPath(path).name if path.startswith("/") else path
+
+
+def count(number: int, noun: str) -> str:
+    """Writes '1 thread' and '2 threads'."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def ratio_text(ratio: float) -> str:
+    """Writes 0.368 as '0.37x', and keeps two digits of a small ratio: '0.018x'."""
+    if ratio >= 100:
+        return f"{ratio:,.0f}x"
+    return f"{ratio:.2f}x" if ratio >= 0.1 or ratio == 0 else f"{ratio:.2g}x"
+
+
+def timing_text(seconds: Mapping[str, float]) -> str:
+    """Writes '(train 9 s, compress 1 s)', or nothing."""
+    parts = [f"{clean(name)} {format_seconds(value)}" for name, value in seconds.items()]
+    return f"({', '.join(parts)})" if parts else ""
+
+
+def note_line(note: Note) -> str:
+    """Writes a note as 'skipped dense_1: the reason'."""
+    head = f"{clean(note.what)} {clean(note.item)}".strip()
+    return f"{head}: {clean(note.reason, most=400)}" if note.reason else head
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """How one limit is written: its row, its value, and the distance between value and bound."""
+
+    row: str
+    show: Callable[[float], str]
+    distance: Callable[[float], str]
+    beyond: str = "over"
+
+
+def trimmed(text: str) -> str:
+    """Drops the zeros that say nothing in a round value: '256.0 kB' is '256 kB'."""
+    return re.sub(r"(\.\d*?)0+(?=\s)", r"\1", text).replace(". ", " ")
+
+
+def _bytes(value: float) -> str:
+    return trimmed(format_bytes(value))
+
+
+def _nanoseconds(value: float) -> str:
+    return trimmed(format_nanoseconds(value))
+
+
+def _times(value: float) -> str:
+    text = f"{value:.4f}".rstrip("0")
+    return f"{text}0x" if text.endswith(".") else f"{text}x"
+
+
+def _points(value: float) -> str:
+    """Writes a distance in points with as many digits as it takes to see it."""
+    points = 100 * value
+    digits = next((n for n in range(1, 6) if round(points, n) != 0), 1)
+    return f"{points:.{digits}f} pt"
+
+
+_WORDINGS: Final[Mapping[str, _Wording]] = {
+    "max_size": _Wording("size", _bytes, format_bytes),
+    "max_accuracy_drop": _Wording("accuracy", _points, _points, "beyond"),
+    "min_agreement": _Wording("agreement", lambda v: trimmed(format_share(v)), _points, "under"),
+    "max_latency": _Wording("latency", _nanoseconds, format_nanoseconds),
+    "max_latency_ratio": _Wording("latency", _times, _times),
+    "max_memory": _Wording("memory", _bytes, format_bytes),
+}
+
+
+def _wording(metric: str) -> _Wording:
+    """The wording of a limit; one that this module has not met gets a row of its own."""
+    plain = "{:g}".format
+    return _WORDINGS.get(metric, _Wording(metric, plain, plain, "from it"))
+
+
+def row_of(verdict: Verdict) -> str:
+    """The table row that a verdict belongs to."""
+    return _wording(verdict.metric).row
+
+
+def limit_text(verdict: Verdict, report: Report) -> str:
+    """Writes a bound as the table's limit column has it: '256 kB', '-1.0 pt', '≥ 99 %'."""
+    if verdict.metric == "max_accuracy_drop":
+        return format_points(_sign(report) * verdict.bound)
+    text = _wording(verdict.metric).show(verdict.bound)
+    return f"≥ {text}" if verdict.metric.startswith("min_") else text
+
+
+def verdict_sentence(verdict: Verdict, report: Report) -> str:
+    """Says value, limit, difference, cause, and the file and key to edit."""
+    name = clean(_label(verdict, report))
+    where = _where(verdict)
+    if verdict.status == "unmeasured" or verdict.value is None:
+        reason = clean(verdict.reason, most=400) or "no reason was given"
+        limit = limit_text(verdict, report)
+        return f"{name}: {reason}; the limit is {limit}: measure it, or remove {where}"
+    wording = _wording(verdict.metric)
+    value, limit = _value_and_limit(verdict, report, wording)
+    if verdict.status == "pass":
+        return f"{name}: {value}, limit {limit}; set by {where}"
+    distance = wording.distance(abs(verdict.value - verdict.bound))
+    cause = _cause(verdict, report)
+    return (
+        f"{name}: {value}, limit {limit}, {distance} {wording.beyond}"
+        f"{f' ({cause})' if cause else ''}; to accept it, edit {where}"
+    )
+
+
+def _value_and_limit(verdict: Verdict, report: Report, wording: _Wording) -> tuple[str, str]:
+    value = verdict.value if verdict.value is not None else 0.0
+    if verdict.metric != "max_accuracy_drop":
+        return wording.show(value), limit_text(verdict, report)
+    sign = _sign(report)
+    return _signed_points(sign * value), _signed_points(sign * verdict.bound)
+
+
+def _signed_points(value: float) -> str:
+    digits = 1 if round(100 * value, 1) == round(100 * value, 3) else 2
+    return f"{100 * value:+.{digits}f} pt" if round(100 * value, 2) else "±0.0 pt"
+
+
+def _sign(report: Report) -> float:
+    """The direction of a loss: down where higher is better."""
+    score = report.judgement.result if report.judgement else report.result.score
+    return 1.0 if score is not None and not score.higher_is_better else -1.0
+
+
+def _label(verdict: Verdict, report: Report) -> str:
+    row = row_of(verdict)
+    return report.result.score.metric if row == "accuracy" and report.result.score else row
+
+
+def _where(verdict: Verdict) -> str:
+    if verdict.source.startswith("-"):
+        return clean(verdict.source)
+    return f"{verdict.metric} in {clean(file_name(verdict.source), most=200)}"
+
+
+def _cause(verdict: Verdict, report: Report) -> str:
+    row = row_of(verdict)
+    if row == "size":
+        parts = sorted(report.result_description.bytes_by, key=lambda part: -part[1])
+        return ", ".join(f"{clean(name)} {format_bytes(size)}" for name, size in parts[:2] if size)
+    if row in ("accuracy", "agreement") and report.judgement:
+        return flips_text(report)
+    interval = report.result.latency.ratio_ci95
+    if verdict.metric == "max_latency_ratio" and interval:
+        return f"all of [{interval[0]:.2f}, {interval[1]:.2f}] lies above it"
+    return ""
+
+
+def flips_text(report: Report) -> str:
+    """Writes '9 right to wrong, 2 wrong to right'; nothing where a task has no right and wrong."""
+    judged = report.judgement
+    if judged is None or judged.right_to_wrong is None or judged.wrong_to_right is None:
+        return ""
+    return f"{judged.right_to_wrong:,} right to wrong, {judged.wrong_to_right:,} wrong to right"

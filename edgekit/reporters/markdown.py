@@ -1,0 +1,98 @@
+"""report.md as GitHub Markdown, for a pull request or a wiki."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from edgekit.core.report import Report
+from edgekit.reporters._placement import placement_text
+from edgekit.reporters._sections import parts, sections
+from edgekit.reporters._tables import (
+    Table,
+    evidence,
+    figures,
+    notes,
+    reproduce,
+    verdict_heading,
+)
+from edgekit.reporters._wording import STATUS_WORDS, clean, timing_text, verdict_sentence
+
+__all__ = ["SUFFIX", "render"]
+
+SUFFIX = ".md"
+
+_SPECIAL: Final = re.compile(r"([\\`*\[\]{}|~#$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKS: Final = {"pass": "✅", "fail": "❌", "unmeasured": "⚠️"}
+
+
+def render(report: Report) -> str:
+    """Returns the page; every name that came from a file is escaped."""
+    heading, sentence = verdict_heading(report)
+    timing = _escaped(timing_text(report.seconds))
+    mark = _MARKS[report.status] if report.verdicts else "➖"
+    blocks = [
+        f"# {_escaped(clean(report.title, most=200))}",
+        f"{mark} **{heading}.** {sentence} {timing}",
+        _table(figures(report)),
+        f"placement: {_escaped(placement_text(report.result.placement, most=10))}",
+        *_verdicts(report),
+        *(block for table in (*sections(report), parts(report)) for block in _section(table)),
+        "## Notes",
+        _notes(report),
+        *_evidence(report),
+        "## How to reproduce",
+        _reproduce(report),
+    ]
+    return "\n\n".join(block.rstrip() for block in blocks) + "\n"
+
+
+def _verdicts(report: Report) -> list[str]:
+    if not report.verdicts:
+        return []
+    lines = (
+        f"- {_MARKS[verdict.status]} {STATUS_WORDS[verdict.status]}: "
+        f"{_escaped(verdict_sentence(verdict, report))}"
+        for verdict in report.verdicts
+    )
+    return ["## Limits", "\n".join(lines)]
+
+
+def _section(table: Table) -> list[str]:
+    caption = [_escaped(table.caption)] if table.caption else []
+    return [f"## {_escaped(table.title)}", *caption, _table(table)]
+
+
+def _table(table: Table) -> str:
+    marks = ("---:" if i in table.numeric else "---" for i in range(len(table.heads)))
+    lines = [table.heads, tuple(marks)]
+    cells = [tuple(_escaped(cell) for cell in row) for row in table.rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [*lines, *cells])
+
+
+def _notes(report: Report) -> str:
+    lines = [f"- {_escaped(line)}" for line in notes(report)]
+    return "\n".join(lines) or "Nothing was skipped or done in another way than asked for."
+
+
+def _evidence(report: Report) -> list[str]:
+    lines = [f"- {_escaped(line)}" for line in evidence(report)]
+    return ["## Checked", "\n".join(lines)] if lines else []
+
+
+def _reproduce(report: Report) -> str:
+    command = reproduce(report)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return (
+        f"{fence}console\n$ {command}\n{fence}\n\n"
+        f"edgekit {_escaped(clean(report.edgekit_version))}; "
+        f"model digest {clean(report.source.digest)[:12]}, "
+        f"result digest {clean(report.result.digest)[:12]}."
+    )
+
+
+def _escaped(text: str) -> str:
+    """Takes the meaning out of Markdown and HTML characters; `_` inside a word has none."""
+    plain = "".join(_ENTITIES.get(char, char) for char in text)
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}", plain)

@@ -1,0 +1,1 @@
+"""What makes outputs right or wrong; one file a task."""

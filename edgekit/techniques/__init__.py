@@ -1,0 +1,1 @@
+"""Techniques that a recipe can name; one folder a technique, one file a model format."""

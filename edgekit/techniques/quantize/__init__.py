@@ -1,0 +1,88 @@
+"""Store weights, and activations too, in 8 or 16 bits instead of 32-bit floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekit.core.data import SplitName
+
+__all__ = ["STATIC", "Parameters", "Scheme"]
+
+Scheme = Literal["int8", "int16x8", "dynamic-int8", "weight-only-int8", "float16"]
+
+STATIC: frozenset[Scheme] = frozenset({"int8", "int16x8"})
+"""The schemes in which every op computes in integers, with ranges from calibration data."""
+
+_MAX_SAMPLES = 100_000
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What becomes narrow, and how its ranges are found.
+
+    Schemes:
+        1. `int8`: weights and activations int8, biases int32; every op computes in integers.
+        2. `int16x8`: weights int8, activations int16, biases int64; every op in integers.
+        3. `dynamic-int8`: weights int8; activations stay float, and the runtime's kernels make
+           them int8 on the fly. No data is needed.
+        4. `weight-only-int8`: weights int8, made float again before each op: small, not faster.
+        5. `float16`: weights float16, made float32 again before each op.
+
+    What it leaves: biases under 3 to 5, constants of ops that have no weights (ADD, MUL) under
+    3 to 5, ops that `skip` matches. Each of these is a note in the report.
+
+    Ranges of activations: `ranges = "min-max"` holds every value that calibration saw;
+    `"average"` is the engine's own default, a moving average of each sample's minimum and maximum
+    (0.95 old, 0.05 new). The average cuts values off: on a digits net the outputs are 13 times
+    further from the float model's (RMS) at the same top-1, and where 16 bits are there to hold the
+    range it gains nothing. Try it where single outliers make the steps too coarse.
+
+    Weights are symmetric, with one scale for each output channel (`per_channel`) or for each
+    tensor. Scale and zero point as in Jacob et al., arXiv:1712.05877.
+
+    `io` says what a static scheme's inputs and outputs are: `integer`, or `float` with a QUANTIZE
+    and a DEQUANTIZE op at the edges. `allow_float` accepts ops that stay float in a static scheme
+    because no integer form exists; without it they are an error.
+    """
+
+    scheme: Scheme
+    io: Literal["integer", "float"] = "integer"
+    samples: int = 128
+    ranges: Literal["min-max", "average"] = "min-max"
+    per_channel: bool = True
+    skip: tuple[str, ...] = ()
+    allow_float: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.samples <= _MAX_SAMPLES:
+            raise ValueError(f"samples must be from 1 to {_MAX_SAMPLES}, not {self.samples}")
+        if self.io == "float" and not self.is_static:
+            raise ValueError(
+                f"io 'float' is for {' and '.join(sorted(STATIC))}: the inputs and outputs of "
+                f"{self.scheme} are float anyway"
+            )
+        if self.allow_float and not self.is_static:
+            raise ValueError(
+                f"allow_float is for {' and '.join(sorted(STATIC))}: {self.scheme} computes in "
+                "float anyway"
+            )
+        if self.scheme == "float16" and not self.per_channel:
+            raise ValueError("per_channel = false is for int8 weights: float16 has no scales")
+        if "" in self.skip:
+            raise ValueError("skip has an empty pattern")
+
+    @property
+    def is_static(self) -> bool:
+        """True where activations are quantized too, with ranges from calibration data."""
+        return self.scheme in STATIC
+
+    @property
+    def needs(self) -> frozenset[SplitName]:
+        """Calibration samples for the static schemes, nothing for the others."""
+        return frozenset({"calibrate"}) if self.is_static else frozenset()
+
+    @property
+    def activation_bits(self) -> int:
+        """8 or 16 in a static scheme, else 32."""
+        return {"int8": 8, "int16x8": 16}.get(self.scheme, 32)

@@ -1,0 +1,212 @@
+"""Quantizes a float `.tflite` without TensorFlow; the converter helps where it must."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from edgekit.core.artifact import Artifact
+from edgekit.core.description import Description
+from edgekit.core.technique import Work
+from edgekit.errors import PromiseError, UsageError
+from edgekit.frameworks.tflite import add_signature, parse, read_bytes, read_model
+from edgekit.techniques.quantize import Parameters
+from edgekit.techniques.quantize._engine import Calibration, EngineError, opens, quantize
+from edgekit.techniques.quantize._promises import find_float_ops, names
+from edgekit.techniques.quantize._proof import prove
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+    from edgekit.techniques.quantize._engine import Feed
+
+__all__ = ["apply", "check", "verify", "versions"]
+
+_ANCESTOR = "keras"
+_SHOWN = 3
+_INTEGERS = ("int8", "uint8", "int16", "int4", "int2")
+
+
+def versions() -> Mapping[str, str]:
+    """The packages whose versions change the result."""
+    return {name: version(name) for name in ("litert-quantizer", "ai-edge-litert")}
+
+
+def check(parameters: Parameters, source: Description) -> None:
+    """Raises UsageError for a model that is quantized already, and for a `skip` without a match."""
+    _check_float(parameters, source)
+    known = [op.name for op in source.ops]
+    for pattern in parameters.skip:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3)
+            raise UsageError(
+                f"quantize: skip '{pattern}' matches no op of the model",
+                hint=f"did you mean {' or '.join(repr(name) for name in near)}?"
+                if near
+                else "`edgekit inspect MODEL` lists the names of its ops",
+            )
+
+
+def _check_float(parameters: Parameters, source: Description) -> None:
+    narrow = next((weight for weight in source.weights if weight.dtype in _INTEGERS), None)
+    inner = next((op for op in source.ops if op.kind in ("QUANTIZE", "DENSIFY")), None)
+    edges = (*source.signature.inputs, *source.signature.outputs)
+    edge = next((spec for spec in edges if spec.quantization is not None), None)
+    found = (
+        f"weight '{narrow.name}' is {narrow.dtype}"
+        if narrow
+        else f"'{edge.name}' is {edge.dtype}"
+        if edge
+        else ""
+    )
+    if found:
+        raise UsageError(
+            f"quantize: the model is quantized already ({found})",
+            hint="start from the float model, or use it as it is with the recipe 'float32'",
+        )
+    if inner is not None and inner.kind == "DENSIFY":
+        raise UsageError(
+            f"quantize: the model keeps weights sparse (DENSIFY '{inner.name}'), which the "
+            "quantizer cannot read",
+            hint="start from the dense float model",
+        )
+    if inner is not None:
+        raise UsageError(
+            f"quantize: the model is partly quantized already (QUANTIZE '{inner.name}')",
+            hint="start from the float model",
+        )
+    if parameters.scheme == "float16" and any(w.dtype == "float16" for w in source.weights):
+        raise UsageError(
+            "quantize: the weights of the model are float16 already",
+            hint="use it as it is with the recipe 'float32'",
+        )
+
+
+def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
+    """Writes the quantized model: the engine's, or the converter's where the engine cannot."""
+    skipped = _skipped(parameters, source, work)
+    try:
+        content = _by_engine(parameters, source, skipped, work)
+    except EngineError as error:
+        content = _by_converter(parameters, source, skipped, work, str(error))
+    work.output.write_bytes(content)
+
+
+def verify(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
+    """Raises PromiseError where the result is not what the scheme says; notes what stayed wide."""
+    prove(parameters, source, result, work, _skipped(parameters, source, work))
+
+
+def _skipped(parameters: Parameters, source: Artifact, work: Work) -> frozenset[str]:
+    """The output tensors of the ops that `skip` matches."""
+    if not parameters.skip:
+        return frozenset()
+    model = read_model(source.path)
+    made = [names(graph, op) for graph in model.subgraphs for op in graph.operations]
+    return frozenset(
+        name
+        for op in work.describe(source).ops
+        if any(fnmatchcase(op.name, pattern) for pattern in parameters.skip)
+        for name in made[op.index]
+    )
+
+
+def _feed(parameters: Parameters, source: Description, work: Work) -> Feed:
+    """Calibration samples by input name; as many at once as a static batch holds."""
+    import numpy as np
+
+    inputs = source.signature.inputs
+    batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0]), None) or 1
+
+    count = -(-parameters.samples // batch) * batch
+
+    def feed() -> Iterator[dict[str, Array]]:
+        held: list[tuple[Array, ...]] = []
+        used = 0
+        with work.progress("calibrate", count) as bar:
+            for sample in work.samples("calibrate", count):
+                held.append(sample)
+                if len(held) == batch:
+                    used += batch
+                    yield {
+                        spec.name: np.concatenate(arrays).astype(spec.dtype, copy=False)
+                        for spec, arrays in zip(inputs, zip(*held, strict=True), strict=True)
+                    }
+                    bar.advance(batch)
+                    held.clear()
+        _check_count(count, used, work)
+
+    return feed
+
+
+def _check_count(count: int, used: int, work: Work) -> None:
+    if not used:
+        raise UsageError(
+            "quantize: the data has no sample to calibrate on", hint="give more data with --data"
+        )
+    if used < count:
+        work.note("fewer samples", "calibration", f"{used} were used, and {count} are asked for")
+
+
+def _by_engine(
+    parameters: Parameters, source: Artifact, skipped: frozenset[str], work: Work
+) -> bytes:
+    """The engine's result, where the runtime can open it and no op stays float unasked.
+
+    Raises:
+        EngineError: the engine raised, or its result is not that.
+    """
+    content, calibration = read_bytes(source.path), None
+    if parameters.is_static:
+        signature = parse(content, where=source.name).signature()
+        content = content if signature else add_signature(content, where=source.name)
+        key = signature.key if signature else "serving_default"
+        calibration = Calibration(key, _feed(parameters, work.describe(source), work))
+    made = quantize(content, parameters, calibration=calibration, skipped=skipped)
+    reason = opens(made.content) or _unasked(parameters, made.content, skipped)
+    if reason:
+        raise EngineError(reason)
+    if made.widened:
+        shown = ", ".join(name.partition(";")[0] for name in made.widened[:_SHOWN])
+        more = " ..." if len(made.widened) > _SHOWN else ""
+        reason = "calibration saw all but zero, a range too narrow for the kernels"
+        work.note("widened", f"{len(made.widened)} tensors: {shown}{more}", reason)
+    return made.content
+
+
+def _unasked(parameters: Parameters, content: bytes, skipped: frozenset[str]) -> str:
+    if not parameters.is_static or parameters.allow_float:
+        return ""
+    model = parse(content, where="the quantized model")
+    return find_float_ops(model, skipped, float_io=parameters.io == "float").sentence
+
+
+def _by_converter(
+    parameters: Parameters, source: Artifact, skipped: frozenset[str], work: Work, reason: str
+) -> bytes:
+    """The converter's result from the Keras ancestor; `reason` is why the engine's is not used.
+
+    Raises:
+        PromiseError: there is no Keras ancestor, or the converter cannot either.
+    """
+    from edgekit.techniques.quantize._converter import ConverterError, convert, obstacle
+
+    ancestor = work.ancestor(_ANCESTOR)
+    failed = f"quantize: {parameters.scheme} does not work on this model: {reason}"
+    hint = "skip = [...] leaves ops in float, allow_float = true accepts those that stay float"
+    if ancestor is None or obstacle(parameters):
+        why = obstacle(parameters) or "there is no Keras model to convert again"
+        raise PromiseError(f"{failed}; TFLiteConverter cannot help: {why}", hint=hint)
+    description = work.describe(source)
+    feed, batch = _feed(parameters, description, work), description.signature.inputs[0].shape[0]
+    try:
+        content = convert(ancestor.path, parameters, batch=batch, feed=feed)
+    except ConverterError as error:
+        raise PromiseError(f"{failed}; nor does TFLiteConverter: {error}", hint=hint) from error
+    left = opens(content) or _unasked(parameters, content, skipped)
+    if left:
+        raise PromiseError(f"{failed}; nor does TFLiteConverter: {left}", hint=hint)
+    work.note("fallback", "quantized by TFLiteConverter from the Keras model", reason)
+    return content

@@ -1,0 +1,101 @@
+"""A limit is held against what was measured; unmeasured is never a pass."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from edgekit.core.data import Judgement, Score
+from edgekit.core.limits import Limits, SourcedLimits, Verdict, judge, worst
+from edgekit.core.measurement import Latency, Measurements, Memory
+from edgekit.core.runner import Placement
+
+FLOAT = Score("accuracy", 0.98, (0.96, 0.99), 450)
+INT8 = replace(FLOAT, value=0.975)
+JUDGEMENT = Judgement(FLOAT, INT8, 0.99, 3, 1, 0.009)
+RESULT = Measurements(
+    digest="d",
+    size_bytes=1000,
+    size_compressed_bytes=800,
+    score=INT8,
+    latency=Latency("measured", median_ns=500, ratio_to_reference=1.1, ratio_ci95=(0.9, 1.2)),
+    memory=Memory("measured", peak_bytes=10_000),
+    placement=Placement(()),
+)
+UNMEASURED = replace(
+    RESULT,
+    latency=Latency("unmeasured", "the process crashed"),
+    memory=Memory("unmeasured", "no /proc here"),
+)
+
+
+def verdict(
+    limits: Limits, result: Measurements = RESULT, judgement: Judgement | None = JUDGEMENT
+) -> Verdict:
+    (found,) = judge((SourcedLimits(limits, "t.toml"),), result, judgement)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("limits", "status"),
+    [
+        (Limits(max_size=1000), "pass"),
+        (Limits(max_size=999), "fail"),
+        (Limits(max_memory=9_999), "fail"),
+        (Limits(max_latency=500), "pass"),
+        (Limits(max_latency=499), "fail"),
+        (Limits(max_accuracy_drop=0.005), "pass"),
+        (Limits(max_accuracy_drop=0.004), "fail"),
+        (Limits(min_agreement=0.99), "pass"),
+        (Limits(min_agreement=0.991), "fail"),
+        (Limits(max_latency_ratio=1.0), "pass"),
+        (Limits(max_latency_ratio=0.89), "fail"),
+    ],
+)
+def test_judges_each_limit_at_its_bound(limits: Limits, status: str) -> None:
+    assert verdict(limits).status == status
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(max_latency=500), "the process crashed"),
+        (Limits(max_latency_ratio=1.0), "the process crashed"),
+        (Limits(max_memory=1), "no /proc here"),
+        (Limits(max_accuracy_drop=0.01), "no validation data was given (--data)"),
+        (Limits(min_agreement=0.9), "no validation data was given (--data)"),
+    ],
+)
+def test_what_was_not_measured_is_not_passed(limits: Limits, reason: str) -> None:
+    found = verdict(limits, UNMEASURED, None)
+    assert (found.value, found.status, found.reason) == (None, "unmeasured", reason)
+
+
+def test_every_limit_that_exists_is_observed() -> None:
+    every = Limits(**{item.name: 0.5 for item in fields(Limits)})
+    found = judge((SourcedLimits(every, "t.toml"),), RESULT, JUDGEMENT)
+    assert [item.metric for item in found] == [item.name for item in fields(Limits)]
+    assert all(item.source == "t.toml" and item.value is not None for item in found)
+
+
+def test_an_error_metric_that_rises_is_a_drop() -> None:
+    error = replace(FLOAT, metric="error", value=0.02, higher_is_better=False)
+    worse = Judgement(error, replace(error, value=0.04), None, None, None, None)
+    assert verdict(Limits(max_accuracy_drop=0.01), judgement=worse).status == "fail"
+
+
+def test_a_metric_that_is_no_share_has_no_points() -> None:
+    mae = replace(FLOAT, metric="MAE", is_share=False)
+    found = verdict(Limits(max_accuracy_drop=0.01), judgement=replace(JUDGEMENT, result=mae))
+    assert (found.status, found.reason) == (
+        "unmeasured", "MAE is not a share, so it has no points",
+    )  # fmt: skip
+
+
+def test_the_worst_verdict_is_the_status() -> None:
+    passed, failed = verdict(Limits(max_size=1000)), verdict(Limits(max_size=1))
+    unmeasured = verdict(Limits(max_memory=1), UNMEASURED)
+    assert worst((passed, unmeasured, failed)) == "fail"
+    assert worst((passed, unmeasured)) == "unmeasured"
+    assert worst((passed,)) == worst(()) == "pass"

@@ -1,0 +1,81 @@
+"""The step cache returns whole, undamaged entries, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekit.core.notes import Note
+from edgekit.engine.cache import CachedStep, StepCache, cache_root, key_of
+from edgekit.errors import UsageError
+
+
+def made(cache: StepCache, text: str = "weights") -> CachedStep:
+    path = cache.root / "model.x"
+    path.write_text(text)
+    return CachedStep(path, "digest", 1.5, (Note("skipped", "conv1", "why"),), {"epochs": 3})
+
+
+def test_finds_what_was_stored(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    assert cache.find("key") is None
+    stored = cache.store("key", made(cache).path, made(cache))
+    assert cache.find("key") == stored
+    assert stored.path.read_text() == "weights"
+    assert stored.notes == (Note("skipped", "conv1", "why"),)
+    assert stored.facts == {"epochs": 3}
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_damaged_entry_is_none_and_is_replaced(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    stored = cache.store("key", made(cache).path, made(cache))
+    stored.path.write_text("cut")
+    assert cache.find("key") is None
+    assert cache.store("key", made(cache).path, made(cache)).path.read_text() == "weights"
+    (stored.path.parent / "step.json").write_text("{")
+    assert cache.find("key") is None
+
+
+def test_a_record_cannot_point_out_of_its_entry(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    stored = cache.store("key", made(cache).path, made(cache))
+    record = stored.path.parent / "step.json"
+    record.write_text(record.read_text().replace('"model.x"', '"../../secret"'))
+    (tmp_path / "secret").write_text("weights")
+    assert cache.find("key") is None
+
+
+def test_a_twin_stored_meanwhile_is_kept(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    first = cache.store("key", made(cache).path, made(cache))
+    inode = first.path.stat().st_ino
+    assert cache.store("key", made(cache).path, made(cache)).path.stat().st_ino == inode
+
+
+def test_scratch_is_gone_after_a_crash(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt), cache.scratch() as folder:
+        (folder / "half").write_text("x")
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_keys_differ_with_every_part_and_not_with_order() -> None:
+    assert key_of({"a": 1, "b": (2,)}) == key_of({"b": (2,), "a": 1})
+    assert len({key_of({"a": value}) for value in (1, "1", None, [1], 1.5)}) == 5
+
+
+def test_the_place_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "here"))
+    assert cache_root() == tmp_path / "here"
+    monkeypatch.delenv("EDGEKIT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_root() == tmp_path / "edgekit"
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="EDGEKIT_CACHE '.*file/cache'"):
+        StepCache(tmp_path / "file/cache")

