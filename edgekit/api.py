@@ -11,9 +11,9 @@ from edgekit.engine.progress import Progress, silent
 if TYPE_CHECKING:
     from edgekit.core.data import Score
     from edgekit.core.description import Description
-    from edgekit.core.measurement import Measurements
     from edgekit.core.report import Report
     from edgekit.engine.convert import Conversion
+    from edgekit.engine.singles import Benchmark
 
 __all__ = ["bench", "compress", "convert", "inspect", "validate"]
 
@@ -74,7 +74,8 @@ def validate(
     from edgekit.engine import validate as engine
 
     request = DataRequest(data, data_options, task)
-    return engine.validate(str(model), data=request, target=target, seed=seed, threads=threads)
+    found = engine.validate(str(model), data=request, target=target, seed=seed, threads=threads)
+    return found.score
 
 
 def bench(
@@ -85,7 +86,7 @@ def bench(
     data_options: str = "",
     seed: int = 0,
     threads: int | None = None,
-) -> Measurements:
+) -> Benchmark:
     """Measures latency (ns), memory and size (bytes) and placement of a model file.
 
     Raises:

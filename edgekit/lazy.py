@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.errors import missing_package
 
-__all__ = ["HEAVY", "is_installed", "require"]
+__all__ = ["HEAVY", "is_installed", "require", "version"]
 
 HEAVY = frozenset(
     {"tensorflow", "keras", "tf_keras", "onnx", "onnxruntime", "jax", "torch", "scipy"}
@@ -38,3 +38,16 @@ def is_installed(module: str) -> bool:
     if module in sys.modules:
         return sys.modules[module] is not None
     return importlib.util.find_spec(module) is not None
+
+
+def version(distribution: str) -> str:
+    """The installed version of a distribution, '' where it is not installed.
+
+    `importlib.metadata` is imported here: it takes longer than `edgekit explain` may take in all.
+    """
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""

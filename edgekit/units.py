@@ -17,6 +17,7 @@ __all__ = [
     "format_points",
     "format_seconds",
     "format_share",
+    "share_digits",
 ]
 
 _NUMBER = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?)\s*([^\d\s]*)\s*$")
@@ -112,12 +113,17 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
-def format_share(share: float) -> str:
+def format_share(share: float, *, digits: int = 1) -> str:
     """Prints 0.98 as '98.0 %'."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.{digits}f} %"
 
 
-def format_points(difference: float) -> str:
+def format_points(difference: float, *, digits: int = 1) -> str:
     """Prints -0.004 as '-0.4 pt' and 0 as '±0.0 pt'."""
-    rounded = round(100 * difference, 1)
-    return "±0.0 pt" if rounded == 0 else f"{rounded:+.1f} pt"
+    rounded = round(100 * difference, digits)
+    return f"{rounded:+.{digits}f} pt" if rounded else f"±{0:.{digits}f} pt"
+
+
+def share_digits(n: int) -> int:
+    """The decimals of a per cent that n samples can tell apart: one sample is 1/n."""
+    return 1 if n < 2000 else 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -12,12 +13,17 @@ import click
 
 from edgekit.core import catalog
 from edgekit.errors import EdgekitError, did_you_mean
+from edgekit.text import clean
 from edgekit.version import __version__
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
 """128 + SIGINT, what a shell expects of an interrupted command."""
+
+_GARBAGE = 50_000
+"""Objects between two looks for cycles. Imports make many objects and no garbage; at Python's own
+700 the looking is a twentieth of the time of `edgekit explain`."""
 
 
 class _Commands(click.Group):
@@ -64,12 +70,19 @@ def main() -> NoReturn:
     0 done and within limits, 1 a limit or promise is broken, 2 the request is wrong and nothing
     was run, 3 something that had to be measured could not be.
     """
-    sys.exit(_run())
+    try:
+        code = _run()
+    except SystemExit as stop:
+        # click ends so when the reader of our output went away (`| head`), which is no failure.
+        code = 0 if _reader_is_gone() else int(stop.code or 0)
+    sys.exit(code)
 
 
 def _run() -> int:
+    gc.set_threshold(_GARBAGE)
     # A polite kill is an interruption like Ctrl-C: temporary files are removed on the way out.
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         result = _edgekit.main(standalone_mode=False, prog_name="edgekit")
         return result if isinstance(result, int) else 0
@@ -79,15 +92,18 @@ def _run() -> int:
         return _say(error.format_message(), "", 2)
     except (KeyboardInterrupt, click.Abort):
         return _say("interrupted; nothing half-written was left", "", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing to say, and nowhere to say it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except MemoryError:
+        return _say("not enough memory for this model or data", "try a smaller one", 2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        where = f" '{error.filename}'" if error.filename else ""
-        return _say(f"cannot write{where}: {os.strerror(error.errno).lower()}", "", 2)
+        where = f" '{error.filename}'" if error.filename else " a temporary file"
+        return _say(f"cannot read or write{where}: {os.strerror(error.errno).lower()}", "", 2)
+
+
+def _reader_is_gone() -> bool:
+    # click puts this wrapper in place when a write fails because nobody reads any more.
+    return type(sys.stdout).__name__ == "PacifyFlushWrapper"
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
@@ -95,7 +111,9 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 def _say(message: str, hint: str, code: int) -> int:
-    click.echo(f"error: {message}", err=True)
-    if hint:
-        click.echo(f"hint: {hint}", err=True)
+    # A message can hold names from a model file; control codes in them stay off the terminal.
+    for word, text in (("error", message), ("hint", hint)):
+        if text:
+            lines = (clean(line, most=2000) for line in text.splitlines())
+            click.echo(f"{word}: " + "\n".join(lines), err=True)
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -40,7 +39,13 @@ _PATH = click.Path(path_type=Path)
 model = click.argument("model")
 recipe = click.option("--recipe", required=True, metavar="R", help="A recipe's name or TOML file.")
 target = click.option("--target", required=True, metavar="T", help="A target's name or TOML file.")
-seed = click.option("--seed", default=0, show_default=True, help="Splits, training, sampling.")
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Splits, training, sampling.",
+)
 threads = click.option("--threads", type=click.IntRange(1, 64), help="Threads of the runtime.")
 force = click.option("--force", is_flag=True, help="Replace an output that exists.")
 quiet = click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -83,6 +88,8 @@ def use_color() -> bool:
 
 def print_json(value: Any) -> None:
     """Prints a value as JSON on stdout."""
+    import json
+
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
 
 

@@ -8,7 +8,9 @@ from collections import Counter
 import click
 
 from edgekit.cli import _options as options
+from edgekit.core.limits import Verdict
 from edgekit.core.measurement import Measurements
+from edgekit.text import clean
 from edgekit.units import format_bytes, format_nanoseconds
 
 __all__ = ["command"]
@@ -45,11 +47,12 @@ def command(
         bars=options.progress(quiet=quiet),
     )
     if as_json:
-        options.print_json(dataclasses.asdict(found))
+        verdicts = [dataclasses.asdict(verdict) for verdict in found.verdicts]
+        options.print_json({**dataclasses.asdict(found.measurements), "verdicts": verdicts})
     else:
-        click.echo("\n".join(_lines(model, found)))
-    unmeasured = "unmeasured" in (found.latency.kind, found.memory.kind)
-    return 3 if unmeasured else 0
+        lines = [*_lines(model, found.measurements), *_limits(found.verdicts)]
+        click.echo("\n".join(clean(line, most=400) for line in lines))
+    return found.exit_code
 
 
 def _lines(model: str, found: Measurements) -> list[str]:
@@ -74,6 +77,15 @@ def _lines(model: str, found: Measurements) -> list[str]:
     else:
         lines.append(f"  memory      {format_bytes(memory.peak_bytes)} peak of {memory.process}")
     return lines + _placement(found)
+
+
+def _limits(verdicts: tuple[Verdict, ...]) -> list[str]:
+    return [
+        f"  {'ok' if verdict.status == 'pass' else verdict.status.upper():<11} {verdict.metric}: "
+        f"{'unmeasured' if verdict.value is None else f'{verdict.value:g}'}, "
+        f"limit {verdict.bound:g} ({verdict.source})"
+        for verdict in verdicts
+    ]
 
 
 def _placement(found: Measurements) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli import _options as options
+from edgekit.text import clean
 from edgekit.units import format_bytes
 
 __all__ = ["command"]
@@ -64,4 +65,4 @@ def command(
         return
     click.echo(f"wrote {out}: {format_bytes(record.size_bytes)}, digest {record.digest[:16]}")
     for note in record.notes:
-        click.echo(f"note: {note.what} {note.item}: {note.reason}")
+        click.echo(clean(f"note: {note.what} {note.item}: {note.reason}", most=600))

@@ -11,6 +11,7 @@ import click
 from edgekit.cli import _options as options
 from edgekit.core.artifact import Artifact, TensorSpec
 from edgekit.core.description import Description
+from edgekit.text import clean
 from edgekit.units import format_bytes
 
 __all__ = ["command"]
@@ -31,7 +32,7 @@ def command(model: str, as_json: bool) -> None:
     if as_json:
         options.print_json(_plain(artifact, found))
     else:
-        click.echo("\n".join(_lines(artifact, found)))
+        click.echo("\n".join(clean(line, most=400) for line in _lines(artifact, found)))
 
 
 def _plain(artifact: Artifact, found: Description) -> dict[str, Any]:

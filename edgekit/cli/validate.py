@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli import _options as options
 from edgekit.core.data import Score
-from edgekit.units import format_share
+from edgekit.text import clean
+from edgekit.units import format_share, share_digits
+
+if TYPE_CHECKING:
+    from edgekit.engine.validate import Validation
 
 __all__ = ["command"]
 
@@ -42,11 +47,15 @@ def command(
     assert request is not None, "--data is required"
     bars = options.progress(quiet=quiet)
     if reference is None:
-        score = validate(model, data=request, target=target, seed=seed, threads=threads, bars=bars)
+        found = validate(model, data=request, target=target, seed=seed, threads=threads, bars=bars)
         if as_json:
-            options.print_json(dataclasses.asdict(score))
+            options.print_json(_plain(found))
         else:
-            click.echo("\n".join(_lines(model, score)))
+            notes = [
+                f"note: {n.what} {n.item}: {n.reason}" for n in (*found.data.notes, *found.notes)
+            ]
+            lines = [*_lines(model, found.score), *notes]
+            click.echo("\n".join(clean(line, most=400) for line in lines))
         return 0
     report = compare_models(
         model, reference, data=request, target=target, seed=seed, threads=threads, bars=bars
@@ -59,9 +68,17 @@ def command(
     return report.exit_code
 
 
+def _plain(found: Validation) -> dict[str, Any]:
+    notes = [dataclasses.asdict(note) for note in found.notes]
+    data = dataclasses.asdict(found.data)
+    return {**dataclasses.asdict(found.score), "data": data, "notes": notes}
+
+
 def _lines(model: str, score: Score) -> list[str]:
     def show(value: float) -> str:
-        return format_share(value) if score.is_share else f"{value:.4g}"
+        if not score.is_share:
+            return f"{value:.4g}"
+        return format_share(value, digits=share_digits(score.n))
 
     low, high = score.ci95
     lines = [
@@ -69,7 +86,7 @@ def _lines(model: str, score: Score) -> list[str]:
         f"95 % interval {show(low)} to {show(high)}, {score.n} samples"
     ]
     lines += [
-        f"  {name:<16} {value:.4f}" for name, value in score.details.items() if "[" not in name
+        f"  {name:<17} {value:.4f}" for name, value in score.details.items() if "[" not in name
     ]
-    lines += [f"  class {name:<10} {show(value)}" for name, value in score.by_class.items()]
+    lines += [f"  class {name:<11} {show(value)}" for name, value in score.by_class.items()]
     return lines

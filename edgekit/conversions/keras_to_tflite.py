@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Artifact, Signature, TensorSpec
-from edgekit.core.description import Description
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks.keras import (
@@ -19,9 +18,11 @@ from edgekit.frameworks.keras import (
     load_model,
     quiet,
 )
+from edgekit.lazy import version
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
+    from edgekit.core.description import Description
 
 __all__ = ["TOLERANCE", "Parameters", "apply", "check", "convert", "explain", "verify", "versions"]
 
@@ -55,31 +56,33 @@ class Parameters:
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change the result; '' for those that are not installed."""
-    return {name: _version(name) for name in ("tensorflow", "keras", "tf-keras")}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
+    return {name: version(name) for name in ("tensorflow", "keras", "tf-keras")}
 
 
 def check(parameters: Parameters | None, source: Description) -> None:
-    """Raises UsageError for a shape that is open where it may not be, or fixed to another batch."""
+    """Raises UsageError for an input of text, and one whose shape is open or fixed otherwise."""
     batch = (parameters or Parameters()).batch
     for spec in source.signature.inputs:
+        if spec.dtype == "string":
+            raise UsageError(
+                f"input '{spec.name}' of the model holds text, and only numbers can be converted",
+                hint="turn text into numbers in front of the model (a StringLookup or "
+                "TextVectorization layer), and save the rest as a model of its own",
+            )
         if None in spec.sample_shape:
             raise UsageError(
-                f"input '{spec.name}' has the shape {_shape(spec)}, and only the batch may be open",
+                f"input '{spec.name}' of the model has the shape {_shape(spec)}, and only the "
+                "batch may be open",
                 hint="save the model with an Input layer of a fixed shape",
             )
         fixed = spec.shape[0] if spec.shape else None
         if fixed is not None and fixed != batch:
             asked = f"a batch of {batch}" if batch else "an open batch"
             raise UsageError(
-                f"input '{spec.name}' has the shape {_shape(spec)}, and {asked} is asked for",
-                hint=f"convert it with batch={fixed}, or save it with an open batch (None)",
+                f"input '{spec.name}' of the model has the shape {_shape(spec)}, and {asked} is "
+                "asked for",
+                hint=f"`edgekit convert MODEL --conversion-options batch={fixed}`, or save it with "
+                "an open batch (None)",
             )
 
 
@@ -93,8 +96,19 @@ def apply(parameters: Parameters | None, source: Artifact, work: Work) -> None:
     loaded = load_model(source.path)
     for reason in loaded.notes:
         work.note("opened", source.name, reason)
-    function, module = concrete_function(loaded, chosen.batch or None)
-    work.output.write_bytes(convert(chosen, function, module))
+    with _about(source):
+        function, module = concrete_function(loaded, chosen.batch or None)
+        work.output.write_bytes(convert(chosen, function, module))
+
+
+@contextlib.contextmanager
+def _about(source: Artifact) -> Iterator[None]:
+    """Lets an error begin with the user's model."""
+    try:
+        yield
+    except (PromiseError, UsageError) as error:
+        message = f"model '{source.name}': {error.message}"
+        raise type(error)(message, hint=error.hint) from error
 
 
 def convert(parameters: Parameters, function: Any, module: Any) -> bytes:
@@ -122,19 +136,19 @@ def explain(text: str) -> PromiseError:
     missing = _named(_CUSTOM_OPS.findall(text))
     if missing:
         return PromiseError(
-            f"convert: no TensorFlow Lite runtime has the ops of the model: {', '.join(missing)}",
+            f"no TensorFlow Lite runtime has the ops of the model: {', '.join(missing)}",
             hint="replace them by layers or operations that it has",
         )
     select = _named(_SELECT_OPS.findall(text))
     if select:
         return PromiseError(
-            f"convert: TensorFlow Lite has no form of its own for: {', '.join(select)}",
-            hint="replace them, or use allow_select_ops = true where the device's runtime has "
-            "TensorFlow's kernels (Flex)",
+            f"TensorFlow Lite has no form of its own for: {', '.join(select)}",
+            hint="replace them; where the device's runtime has TensorFlow's kernels (Flex), "
+            "`edgekit convert MODEL --conversion-options allow_select_ops=true` lets them in",
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return PromiseError(
-        f"convert: TFLiteConverter failed: {lines[0][:300] if lines else 'it gave no reason'}"
+        f"TFLiteConverter failed: {lines[0][:300] if lines else 'it gave no reason'}"
     )
 
 
@@ -151,6 +165,7 @@ def verify(parameters: Parameters | None, source: Artifact, result: Artifact, wo
 
     Raises:
         PromiseError: an output is missing, has another shape, or differs by more than TOLERANCE.
+        UsageError: the source's own outputs are not finite, so nothing can be compared.
     """
     made_of = work.describe(result)
     select = sorted({op.kind for op in made_of.ops if op.kind.startswith("Flex")})
@@ -161,9 +176,11 @@ def verify(parameters: Parameters | None, source: Artifact, result: Artifact, wo
     before, after = work.describe(source).signature, made_of.signature
     probes = work.probes(_PROBES)
     reference = work.predict(source, probes)
-    order = _order(before.inputs, after.inputs, "input")
+    with _about(source):
+        order = _order(before.inputs, after.inputs, "input")
     made = work.predict(result, tuple(probes[index] for index in order))
-    compare(reference, made, before, after, work)
+    with _about(source):
+        compare(reference, made, before, after, work)
 
 
 def compare(
@@ -183,38 +200,57 @@ def compare(
     name, difference = worst
     if not difference <= TOLERANCE:
         raise PromiseError(
-            f"convert: output '{name}' of the .tflite differs from the Keras model by "
+            f"output '{name}' of the .tflite differs from the Keras model by "
             f"{difference:.2g} of its largest value, and at most {TOLERANCE:g} is allowed",
             hint="a layer computes otherwise in TensorFlow Lite: look for random ops, training "
             "behaviour in inference, or values that overflow",
         )
     work.evidence(
         "proven equal",
-        f"{len(reference)} output{'s' if len(reference) > 1 else ''} on {_PROBES} inputs",
+        f"{len(reference)} output{'s' if len(reference) > 1 else ''} on {len(reference[0])} inputs",
         f"the largest difference is {difference:.2g} of the output's largest value ('{name}')",
     )
 
 
 def relative_difference(name: str, expected: Array, made: Array) -> float:
-    """max |made - expected| / max |expected|; NaN counts as a difference unless both have it.
+    """max |made - expected| / max |expected|.
 
     Raises:
-        PromiseError: the shapes differ.
+        PromiseError: the shapes differ, or only `made` has values that are not finite.
+        UsageError: `expected` has such values: NaN equals nothing, and all is 0 beside infinity.
     """
     import numpy as np
 
     if made.shape != expected.shape:
         raise PromiseError(
-            f"convert: output '{name}' of the .tflite has the shape {made.shape}, and "
+            f"output '{name}' of the .tflite has the shape {made.shape}, and "
             f"{expected.shape} in the Keras model"
         )
-    same = (made == expected) | (np.isnan(made) & np.isnan(expected))
-    if same.all():
-        return 0.0
+    _must_be_finite(name, expected, made)
     exact = expected.astype(np.float64)
+    gap = float(np.max(np.abs(made.astype(np.float64) - exact), initial=0.0))
+    if not gap:
+        return 0.0
     largest = float(np.max(np.abs(exact)))
-    gap = float(np.max(np.abs(made.astype(np.float64) - exact)[~same]))
     return gap / largest if largest > 0 else float("inf")
+
+
+def _must_be_finite(name: str, expected: Array, made: Array) -> None:
+    import numpy as np
+
+    before, after = (int(np.count_nonzero(~np.isfinite(array))) for array in (expected, made))
+    found = f"of {expected.size} values NaN or infinite on the compared inputs"
+    if before:
+        raise UsageError(
+            f"output '{name}' of the Keras model has {before} {found}",
+            hint="look for weights that are NaN or infinite (a training that diverged); where "
+            "random inputs cause it, give real ones with --data",
+        )
+    if after:
+        raise PromiseError(
+            f"output '{name}' of the .tflite has {after} {found}, and the Keras model none",
+            hint="a layer computes otherwise in TensorFlow Lite: look for values that overflow",
+        )
 
 
 def _order(given: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...], noun: str) -> list[int]:
@@ -228,7 +264,7 @@ def _order(given: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...], noun: 
     lost = [name for name in want if name not in have]
     if lost or len(have) != len(want):
         raise PromiseError(
-            f"convert: {noun} '{(lost or have)[0]}' has no counterpart",
+            f"{noun} '{(lost or have)[0]}' has no counterpart",
             hint=f"the two models have {', '.join(have)} and {', '.join(want)}",
         )
     return [have.index(name) for name in want]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -90,8 +92,8 @@ def implementations(technique: str) -> frozenset[str]:
 @cache
 def conversions() -> frozenset[tuple[str, str]]:
     """The pairs of formats that can be converted: files named SOURCE_to_TARGET."""
-    pairs = (name.split("-to-") for name in names("conversions"))
-    return frozenset((source, target) for source, target in pairs)
+    parts = (name.partition("-to-") for name in names("conversions"))
+    return frozenset((source, target) for source, between, target in parts if between)
 
 
 def shipped(folder: str) -> Path:
@@ -154,11 +156,14 @@ def _any_plugin_installed() -> bool:
     `importlib.metadata` takes longer to import than `edgekit list` may take in all; it is asked
     only where there is something to find.
     """
-    for folder in sys.path:
-        for path in Path(folder or ".").glob("*.dist-info/entry_points.txt"):
-            try:
-                if "[edgekit." in path.read_text(encoding="utf-8", errors="replace"):
-                    return True
-            except OSError:
-                continue
+    return any(_has_plugin(folder or ".") for folder in sys.path)
+
+
+def _has_plugin(folder: str) -> bool:
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.endswith(".dist-info"):
+                with contextlib.suppress(OSError):
+                    if b"[edgekit." in Path(folder, name, "entry_points.txt").read_bytes():
+                        return True
     return False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from edgekit.core.data import Judgement
-from edgekit.core.measurement import Measurements
 from edgekit.units import Bytes, Nanoseconds, Points, Share
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Judgement
+    from edgekit.core.measurement import Measurements
 
 __all__ = ["Limits", "SourcedLimits", "Status", "Verdict", "judge", "worst"]
 
@@ -26,6 +28,10 @@ class Limits:
     max_memory: Bytes | None = None
 
     def __post_init__(self) -> None:
+        if self.min_agreement is not None and self.min_agreement > 1:
+            raise ValueError(
+                f"min_agreement cannot be over 100 %, and is {100 * self.min_agreement:g} %"
+            )
         ratio = self.max_latency_ratio
         if ratio is not None and not 0 < ratio <= 1000:
             raise ValueError(f"max_latency_ratio must be above 0 and at most 1000, not {ratio:g}")

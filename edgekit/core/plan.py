@@ -24,21 +24,13 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Step:
-    """One pass: its module, what it takes and makes, its parameters, and the data it needs."""
+    """One pass: its name, what it takes and makes, its parameters, and the data it needs."""
 
     kind: Literal["conversion", "technique"]
     name: str
     accepts: str
     produces: str
     parameters: Any
-
-    @property
-    def module(self) -> str:
-        """The module with the pass's check, apply, verify and versions."""
-        stem = self.name.replace("-", "_")
-        if self.kind == "conversion":
-            return f"edgekit.conversions.{stem}"
-        return f"edgekit.techniques.{stem}.{self.accepts}"
 
     @property
     def needs(self) -> frozenset[SplitName]:
@@ -67,11 +59,6 @@ class Plan:
     def needs(self) -> frozenset[SplitName]:
         """The data splits that some step cannot do without."""
         return frozenset(split for split in SPLITS if any(split in s.needs for s in self.steps))
-
-    @property
-    def conversions_only(self) -> tuple[Step, ...]:
-        """The conversions without any technique: what makes the float reference."""
-        return tuple(step for step in self.steps if step.kind == "conversion")
 
 
 def make_plan(

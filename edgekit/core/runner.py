@@ -60,6 +60,8 @@ class Runner(Protocol):
     """The formats for which a pass's `Work.predict` takes this runner."""
     FRAMEWORKS: frozenset[str]
     """Heavy frameworks that it may load; any other spoils a measurement."""
+    UNREAL: str
+    """Why nothing that is measured on this runner counts; '' for a real one."""
     Options: type
 
     def open(self, path: Path, signature: Signature, options: object) -> Session:

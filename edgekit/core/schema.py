@@ -36,6 +36,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not a text file in UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply for a file of edgekit's") from None
 
 
 def build(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
@@ -111,7 +113,7 @@ def _split(text: str) -> list[str]:
 def _literal(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 
@@ -133,10 +135,10 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
         if not isinstance(value, list):
             value = [value]
         return tuple(_convert(arguments[0], item, where=where) for item in value)
-    if is_dataclass(kind):
+    if origin is Mapping or is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise UsageError(f"{where}: must be a table, not {value!r}")
-        return build(kind, value, where=where)  # type: ignore[arg-type]
+        return value if origin else build(kind, value, where=where)
     return _plain(kind, value, where=where)
 
 

@@ -38,7 +38,7 @@ class _File:
     runner: str
     default: bool = False
     inherit: str = ""
-    options: Any = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 

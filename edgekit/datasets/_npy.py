@@ -20,7 +20,7 @@ from edgekit.units import format_bytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LARGE_BYTES", "NpzReader", "Readable", "scratch_map"]
+__all__ = ["LARGE_BYTES", "NpzReader", "Readable", "is_bomb", "scratch_map"]
 
 LARGE_BYTES = 64_000_000
 """Arrays above this are not held in memory."""
@@ -103,8 +103,7 @@ class NpzReader:
         return _Header(shape, fortran, dtype)
 
     def _refuse_bomb(self, name: str, info: zipfile.ZipInfo) -> None:
-        ratio = info.file_size / max(1, info.compress_size)
-        if info.file_size > _BOMB_BYTES and ratio > _BOMB_RATIO:
+        if info.file_size > _BOMB_BYTES and is_bomb(info.file_size, info.compress_size):
             raise UsageError(
                 f"{self._where}: the array '{name}' grows from {format_bytes(info.compress_size)} "
                 f"to {format_bytes(info.file_size)}, which looks like a zip bomb",
@@ -122,6 +121,11 @@ class NpzReader:
                 f"{self._where}: not a readable .npz file: {reason or type(error).__name__}",
                 hint="write it with np.savez(FILE, x=..., y=...)",
             ) from None
+
+
+def is_bomb(size: int, compressed: int) -> bool:
+    """True for what is too large for memory and is compressed as no real samples can be."""
+    return size > LARGE_BYTES and size > _BOMB_RATIO * max(1, compressed)
 
 
 def scratch_map(stream: Readable, dtype: Any, count: int, where: str) -> NDArray[Any]:

@@ -23,6 +23,8 @@ _MISSING = frozenset({"", "?", "na", "n/a", "nan", "null", "none", "-"})
 _MAX_CLASSES = 100
 _MAX_COLUMNS = 100_000
 _TEST_EVERY = 4
+_LARGEST = 3.4028234e38
+"""Of a float32, which models take; beyond it the mean and deviation would overflow too."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ def _columns(header: list[str], options: Options, where: str) -> _Columns:
 def _add(table: _Table, columns: _Columns, row: list[str], number: int, where: str) -> None:
     if len(row) != len(columns.header):
         raise UsageError(
-            f"{where}: row {number} has {len(row)} values, and the header has {len(columns.header)}"
+            f"{where}: row {number} has {_count(len(row), 'value')}, and the header has "
+            f"{len(columns.header)}"
         )
     used = columns.inputs if columns.label is None else [*columns.inputs, columns.label]
     if any(row[i].strip().lower() in _MISSING for i in used):
@@ -173,10 +176,24 @@ def _add(table: _Table, columns: _Columns, row: list[str], number: int, where: s
                 f"{where}: row {number}, column '{columns.header[i]}': '{row[i]}' is no number",
                 hint='leave text columns out with --data-options ignore=["NAME"]',
             )
+        if not abs(value) <= _LARGEST:
+            raise _not_finite(columns.header[i], row[i], number, where)
         table.values.append(value)
     if columns.label is not None:
         table.labels.append(row[columns.label].strip())
     table.rows.append(number)
+
+
+def _not_finite(column: str, text: str, number: int, where: str) -> UsageError:
+    return UsageError(
+        f"{where}: row {number}, column '{column}': '{text.strip()}' is no finite number of 32 "
+        "bits",
+        hint="correct the value, or leave it empty: rows with a missing value are dropped",
+    )
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number} {noun}{'' if number == 1 else plural}"
 
 
 def _number(text: str) -> float | None:
@@ -197,7 +214,7 @@ def _arrays(
     x = np.array(table.values, dtype=np.float64).reshape(len(table.rows), -1)
     notes = []
     if table.missing:
-        notes.append(Note("dropped", f"{table.missing} rows", "a value is missing"))
+        notes.append(Note("dropped", _count(table.missing, "row"), "a value is missing"))
     if columns.label is None:
         return x, None, (), notes
     numbers = [_number(text) for text in table.labels]
@@ -205,7 +222,7 @@ def _arrays(
         y, names = _classes(table.labels, numbers)
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         column = f"column '{columns.header[columns.label]}'"
-        notes.append(Note("converted", column, f"{len(names)} classes: {shown}"))
+        notes.append(Note("converted", column, f"{_count(len(names), 'class', 'es')}: {shown}"))
         return x, y, names, notes
     for number, text, value in zip(table.rows, table.labels, numbers, strict=True):
         if value is None:
@@ -214,6 +231,8 @@ def _arrays(
                 f"'{text}' is no number",
                 hint="--data-options task=classification takes text as classes",
             )
+        if not abs(value) <= _LARGEST:
+            raise _not_finite(columns.header[columns.label], text, number, where)
     return x, np.array(numbers, dtype=np.float32), (), notes
 
 
@@ -262,4 +281,4 @@ def _normalised(
         f"{name} ({m:.9g}, {s:.9g})" for name, m, s in zip(names, mean, std, strict=True)
     )
     reason = f"(x - mean) / std of the training rows; column (mean, std): {figures}"
-    return (x - mean) / std, Note("normalised", f"{len(names)} columns", reason)
+    return (x - mean) / std, Note("normalised", _count(len(names), "column"), reason)

@@ -14,8 +14,9 @@ from edgekit.core.artifact import Signature
 from edgekit.core.data import Dataset, Pool
 from edgekit.datasets._digest import Digest
 from edgekit.datasets._labels import read_labels
-from edgekit.datasets._npy import LARGE_BYTES, scratch_map
+from edgekit.datasets._npy import LARGE_BYTES, is_bomb, scratch_map
 from edgekit.errors import UsageError
+from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,17 +113,23 @@ def _read(path: Path, where: str) -> NDArray[Any]:
         return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
     try:
         with gzip.open(path) as stream:
-            return _read_gzip(stream, where)
+            return _read_gzip(stream, path.stat().st_size, where)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{where}: not a readable gzip file: {error}") from None
 
 
-def _read_gzip(stream: Any, where: str) -> NDArray[Any]:
+def _read_gzip(stream: Any, compressed: int, where: str) -> NDArray[Any]:
     """Reads at most what the header announces, and one byte more to see a wrong size."""
     import numpy as np
 
     dtype, shape = _header(stream, where)
     wanted = math.prod(shape) * dtype.itemsize
+    if is_bomb(wanted, compressed):
+        raise UsageError(
+            f"{where}: grows from {format_bytes(compressed)} to {format_bytes(wanted)}, "
+            "which looks like a gzip bomb",
+            hint="unpack it with gunzip if it is yours",
+        )
     if wanted > LARGE_BYTES:
         flat = scratch_map(_Bounded(stream, wanted), dtype, math.prod(shape), where)
         _check_size(flat.nbytes + len(stream.read(1)), dtype, shape, where)
@@ -148,6 +155,8 @@ def _header(file: Any, where: str) -> tuple[Any, tuple[int, ...]]:
     import numpy as np
 
     magic = file.read(4)
+    if not magic:
+        raise UsageError(f"{where}: is empty, and no IDX file", hint="download the file again")
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
         raise UsageError(
             f"{where}: the magic is 0x{magic.hex()}, which is no IDX file's",
@@ -157,7 +166,8 @@ def _header(file: Any, where: str) -> tuple[Any, tuple[int, ...]]:
     sizes = file.read(4 * axes)
     if not 1 <= axes <= _MAX_AXES or len(sizes) < 4 * axes:
         raise UsageError(
-            f"{where}: the magic is 0x{magic.hex()}, and its {axes} sizes are not there"
+            f"{where}: the magic is 0x{magic.hex()}, and the sizes that it announces ({axes}) are "
+            "not there"
         )
     shape = tuple(int(size) for size in np.frombuffer(sizes, dtype=">u4"))
     return np.dtype(_DTYPES[magic[2]]), shape

@@ -178,7 +178,9 @@ def _look(part: Path, names: tuple[str, ...], digest: Digest, where: str) -> _Se
             digest.add_bytes(data)
             found.files.append((path, names.index(folder.name)))
     if not found.files:
-        bad = f" ({len(found.dropped)} files are none)" if found.dropped else ""
+        count = len(found.dropped)
+        other = f"{count} file{' there is' if count == 1 else 's there are'} no image"
+        bad = f" ({other})" if count else ""
         raise UsageError(f"{where}: has no image in {part}{bad}", hint="one folder a class")
     return _Seen(found.files, found.sizes, is_grey, found.dropped)
 
@@ -253,7 +255,11 @@ def _notes(seen: list[_Seen]) -> Iterator[Note]:
     if dropped:
         more = len(dropped) - _NAMED_IN_NOTE
         named = ", ".join(dropped[:_NAMED_IN_NOTE]) + (f" and {more} more" if more > 0 else "")
-        yield Note("dropped", f"{len(dropped)} files", f"not readable as images: {named}")
+        yield Note(
+            "dropped",
+            f"{len(dropped)} file{'' if len(dropped) == 1 else 's'}",
+            f"not readable as images: {named}",
+        )
 
 
 def _read(path: Path, frame: _Frame) -> NDArray[Any]:

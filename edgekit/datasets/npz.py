@@ -63,7 +63,7 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
     train_y, test_y = (
         reader.read(name) if name else None for name in (layout.train_labels, layout.test_labels)
     )
-    labels, text_names, notes = read_labels((train_y, test_y), where=where)
+    labels, text_names, notes = read_labels((train_y, test_y), where=where, signature=signature)
     train, test = _inputs(reader, layout.train), _inputs(reader, layout.test)
     if not train:
         train = tuple(item[:0] for item in test)

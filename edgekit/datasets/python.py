@@ -51,16 +51,16 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
     if not isinstance(returned, tuple | list) or len(returned) not in (2, 4):
         size = f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
         raise UsageError(f"{where}: returned {type(returned).__name__}{size}", hint=_HINT)
-    return _dataset(list(returned), f"python:{argument}", where)
+    return _dataset(list(returned), f"python:{argument}", where, signature)
 
 
-def _dataset(parts: list[Any], name: str, where: str) -> Dataset:
+def _dataset(parts: list[Any], name: str, where: str, signature: Signature | None) -> Dataset:
     import numpy as np
 
     names = tuple(parts[0]) if isinstance(parts[0], Mapping) else ()
     inputs = [_inputs(part, names, where) for part in parts[0::2]]
     given = [None if part is None else np.asarray(part) for part in parts[1::2]]
-    labels, class_names, notes = read_labels(tuple(given), where=where)
+    labels, class_names, notes = read_labels(tuple(given), where=where, signature=signature)
     digest = Digest("python", names, class_names)
     for x, y in zip(inputs, labels, strict=True):
         for rows in (*x, *(() if y is None else (y,))):

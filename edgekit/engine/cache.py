@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,9 @@ from edgekit.errors import UsageError
 __all__ = ["CachedStep", "StepCache", "cache_root", "content_digest", "key_of"]
 
 
+_STALE_SECONDS = 24 * 3600
+
+
 @dataclass(frozen=True)
 class CachedStep:
     """What a finished step left behind."""
@@ -29,7 +35,6 @@ class CachedStep:
     digest: str
     seconds: float
     notes: tuple[Note, ...]
-    facts: Mapping[str, Any]
 
 
 def cache_root() -> Path:
@@ -63,22 +68,29 @@ class StepCache:
         with disk_errors("EDGEKIT_CACHE", root):
             for name in ("steps", "scratch", "training"):
                 (root / name).mkdir(parents=True, exist_ok=True)
+            self._sweep()
 
     def find(self, key: str) -> CachedStep | None:
         """The finished step of that key, or None; a damaged entry counts as none."""
         folder = self.root / "steps" / key
         try:
             record = json.loads((folder / "step.json").read_text(encoding="utf-8"))
-            path = folder / record["file"]
-            if path.parent != folder or size_bytes(path) != record["size_bytes"]:
+            name = record["file"]
+            if Path(name).name != name or name in ("", ".", ".."):
+                return None
+            path = folder / name
+            if size_bytes(path) != record["size_bytes"]:
                 return None
             notes = tuple(Note(*note) for note in record["notes"])
-            return CachedStep(path, record["digest"], record["seconds"], notes, record["facts"])
+            return CachedStep(path, record["digest"], record["seconds"], notes)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def store(self, key: str, made: Path, step: CachedStep) -> CachedStep:
-        """Moves what a step made into the cache; a twin stored meanwhile by another run is kept."""
+    def store(self, key: str, made: Path, step: CachedStep, *, replace: bool = False) -> CachedStep:
+        """Moves what a step made into the cache.
+
+        A twin stored meanwhile by another run is kept, unless `replace` says that it is damaged.
+        """
         folder = self.root / "steps" / key
         with self.scratch() as scratch, disk_errors("EDGEKIT_CACHE", self.root):
             entry = scratch / "entry"
@@ -90,13 +102,15 @@ class StepCache:
                 "digest": step.digest,
                 "seconds": step.seconds,
                 "notes": [dataclasses.astuple(note) for note in step.notes],
-                "facts": dict(step.facts),
             }
             (entry / "step.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            if self.find(key) is None:
+            if self.find(key) is None or replace:
                 remove(folder)
-                with contextlib.suppress(FileExistsError):
+                try:
                     os.replace(entry, folder)
+                except OSError as error:  # a twin was faster
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
         stored = self.find(key)
         if stored is None:
             raise UsageError(f"EDGEKIT_CACHE '{self.root}' loses what is written to it")
@@ -112,12 +126,27 @@ class StepCache:
         finally:
             remove(folder)
 
-    def training_folder(self, key: str) -> Path:
-        """Where a training with that key keeps its checkpoints, so that it can be resumed."""
-        folder = self.root / "training" / key
+    @contextlib.contextmanager
+    def training(self, key: str) -> Iterator[Path]:
+        """The folder of a training's checkpoints, so that it can be resumed.
+
+        One run at a time has it: a second one waits, and then finds the step in the cache.
+        """
         with disk_errors("EDGEKIT_CACHE", self.root):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
+            lock = (self.root / "training" / f"{key}.lock").open("w", encoding="utf-8")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder = self.root / "training" / key
+            with disk_errors("EDGEKIT_CACHE", self.root):
+                folder.mkdir(parents=True, exist_ok=True)
+            yield folder
+
+    def _sweep(self) -> None:
+        """Removes what runs that were killed left behind, once it is a day old."""
+        for left in (self.root / "scratch").iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                    remove(left)
 
 
 def _plain(value: Any) -> Any:

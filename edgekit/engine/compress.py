@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import shlex
 import shutil
 import time
@@ -15,35 +14,38 @@ from typing import TYPE_CHECKING
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
 from edgekit.core.limits import judge
-from edgekit.core.plan import Abilities, Plan, make_plan
+from edgekit.core.plan import Plan
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.report import DataFacts, Report, StepRecord
 from edgekit.core.target import Target, load_target
 from edgekit.engine import files
 from edgekit.engine.cache import StepCache, cache_root
 from edgekit.engine.machine import fingerprint
-from edgekit.engine.measure import measure_pair, on_target, why_unjudged
+from edgekit.engine.measure import (
+    judged_output,
+    measure_pair,
+    on_target,
+    open_session,
+    why_unjudged,
+)
 from edgekit.engine.models import describe, format_of, open_artifact, zoo_name
+from edgekit.engine.plans import plan_for
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.steps import Run
+from edgekit.engine.steps import Run, check_needs, check_step, load_pass
+from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
 
 __all__ = [
-    "OUTPUT_NAMES",
     "DataRequest",
-    "abilities",
     "compress",
     "data_facts",
     "open_for",
     "plan_for",
     "target_versions",
 ]
-
-OUTPUT_NAMES = ("model.", "report.")
-"""What the files of an output folder start with; `--force` replaces no other."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,6 @@ class DataRequest:
         words = ["--data", self.spec]
         words += ["--data-options", self.options] if self.options else []
         return words + (["--task", self.task] if self.task else [])
-
-
-def abilities() -> Abilities:
-    """What the planner may use, from what lies in the folders."""
-    techniques = {name: catalog.implementations(name) for name in catalog.names("techniques")}
-    return Abilities(techniques, catalog.conversions())
-
-
-def plan_for(recipe: Recipe, target: Target, source_format: str) -> Plan:
-    """The plan with the conversions' default parameters."""
-    able = abilities()
-    parameters = {
-        pair: catalog.load("conversions", f"{pair[0]}-to-{pair[1]}").Parameters()
-        for pair in able.conversions
-    }
-    return make_plan(
-        recipe, target, source_format, abilities=able, conversion_parameters=parameters
-    )
 
 
 def compress(
@@ -102,22 +86,44 @@ def compress(
     """
     chosen = load_recipe(recipe)
     device = load_target(target, overrides={"threads": threads})
-    with files.new_folder(out, what="--out", replaces=OUTPUT_NAMES, force=force) as folder:
+    _check_apart(model, out)
+    with files.new_folder(out, what="--out", replaces=_output_names(), force=force) as folder:
         run, source, plan, trained = prepare(model, chosen, device, data=data, seed=seed, bars=bars)
         started = time.perf_counter()
         result, records = run.plan(plan, source)
-        reference, _ = run.plan(_reference_plan(plan), source)
+        reference, bare = run.plan(_reference_plan(plan), source)
         compressed = time.perf_counter()
         report = _report(run, plan, source, (*trained, *records), reference, result)
+        own = [note for record in bare if record not in records for note in record.notes]
+        report = dataclasses.replace(report, notes=(*report.notes, *own))
         seconds = {
-            **{record.kind: record.seconds for record in trained},
+            **{record.kind: record.seconds for record in trained if not record.cached},
             "compress": compressed - started,
             "validate": time.perf_counter() - compressed,
         }
         command = _command(model, recipe, target, out, data, seed=seed, threads=threads)
         report = dataclasses.replace(report, seconds=seconds, command=command)
-        _write(report, folder)
+        with files.disk_errors("--out", out):
+            _write(report, folder)
     return report
+
+
+def _output_names() -> frozenset[str]:
+    """What an output folder can hold; `--force` replaces no other file."""
+    suffixes = (end for name in catalog.names("formats") for end in format_of(name).SUFFIXES)
+    reports = (catalog.load("reporters", name).SUFFIX for name in catalog.names("reporters"))
+    return frozenset({*(f"model{end}" for end in suffixes), *(f"report{end}" for end in reports)})
+
+
+def _check_apart(model: str, out: Path) -> None:
+    """Refuses to write over the source: it may be the only copy."""
+    if zoo_name(model) is None and out.resolve() in (
+        Path(model).resolve(),
+        *Path(model).resolve().parents,
+    ):
+        raise UsageError(
+            f"--out '{out}' holds the model that is to be compressed", hint="name another folder"
+        )
 
 
 def prepare(
@@ -136,18 +142,35 @@ def prepare(
     name = zoo_name(model)
     if name is not None:
         plan = plan_for(recipe, target, zoo.FORMAT)
+        check_runs(target)
         loaded = zoo.open_training_data(name, data, seed=seed)
         run = Run(StepCache(cache_root()), seed, loaded, bars)
         source, record = zoo.train(name, run)
         return run, run.adopt(source), plan, (record,)
     source = open_artifact(Path(model))
     plan = plan_for(recipe, target, source.format)
-    _check_first_step(plan, source)
+    check_runs(target)
+    check_needs(plan, has_data=data is not None)
+    if plan.steps:
+        check_step(plan.steps[0], source)
+    if source.format == target.format:
+        open_session(on_target(source, target)).close()
     source, opened = open_for(source, data, seed=seed)
     if opened is not None:
         check_fits(opened, describe(source).signature, source.scaling)
     run = Run(StepCache(cache_root()), seed, opened, bars)
     return run, run.adopt(source), plan, ()
+
+
+def check_runs(target: Target) -> None:
+    """Refuses a target whose runtime is not here, before any work.
+
+    Raises:
+        UnmeasuredError: nothing could be measured; says what installs the runtime.
+    """
+    problem: str = catalog.load("runners", target.runner).unavailable()
+    if problem:
+        raise UnmeasuredError(f"target '{target.name}' does not work here: {problem}")
 
 
 def open_for(
@@ -167,12 +190,6 @@ def open_for(
         task=data.task,
     )
     return with_scaling(source, opened.scaling_override), opened
-
-
-def _check_first_step(plan: Plan, source: Artifact) -> None:
-    if plan.steps:
-        first = plan.steps[0]
-        importlib.import_module(first.module).check(first.parameters, describe(source))
 
 
 def _reference_plan(plan: Plan) -> Plan:
@@ -214,8 +231,13 @@ def _report(
         result_description=describe(result),
         data=data_facts(run.data),
         judgement=pair.judgement,
-        verdicts=judge(limits, pair.result, pair.judgement, unjudged=why_unjudged(run.data)),
-        notes=pair.notes,
+        notes=judged_output(on_target(result, plan.target)) if pair.judgement else (),
+        verdicts=judge(
+            limits,
+            pair.result,
+            pair.judgement,
+            unjudged=why_unjudged(on_target(result, plan.target), run.data),
+        ),
     )
 
 
@@ -241,7 +263,7 @@ def target_versions(target: Target) -> Mapping[str, str]:
 def _versions(plan: Plan) -> Mapping[str, str]:
     versions = dict(target_versions(plan.target))
     for step in plan.steps:
-        versions |= importlib.import_module(step.module).versions()
+        versions |= load_pass(step).versions()
     return versions
 
 

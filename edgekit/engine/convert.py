@@ -13,7 +13,7 @@ from edgekit.core.report import StepRecord
 from edgekit.core.schema import parse_options
 from edgekit.engine.cache import StepCache, cache_root
 from edgekit.engine.compress import DataRequest, open_for
-from edgekit.engine.files import new_file
+from edgekit.engine.files import disk_errors, new_file
 from edgekit.engine.models import describe, open_artifact
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run
@@ -65,7 +65,8 @@ def convert(
             check_fits(opened, describe(source).signature, source.scaling)
         run = Run(StepCache(cache_root()), seed, opened, bars)
         result, record = run.step(step, run.adopt(source))
-        shutil.copyfile(result.path, temporary)
+        with disk_errors("--out", out):
+            shutil.copyfile(result.path, temporary)
     return Conversion(source, result, record)
 
 

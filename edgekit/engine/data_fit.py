@@ -38,6 +38,12 @@ def check_fits(data: LoadedData, signature: Signature, scaling: InputScaling) ->
     where, dataset = data.where, data.dataset
     order = input_order(signature, dataset.input_names, len(dataset.train.x), where=where)
     pool = dataset.train if len(dataset.train) or dataset.test is None else dataset.test
+    real = [spec for spec in signature.inputs if not takes_integers(spec)]
+    if len(real) > 1 and not scaling.is_identity:
+        raise UsageError(
+            f"{where}: one input scaling cannot fit {len(real)} real-valued inputs",
+            hint="scale the arrays themselves, each as its input needs",
+        )
     for spec, position in zip(signature.inputs, order, strict=True):
         rows = pool.x[position]
         _check_shape(rows, spec, where)
@@ -47,9 +53,13 @@ def check_fits(data: LoadedData, signature: Signature, scaling: InputScaling) ->
             _check_range(rows, spec, scaling, where)
     if not data.can_judge:
         return
+    labels = (dataset.test or dataset.train).y
     try:
         catalog.load("tasks", data.task_name).check(
-            signature, data.classes, class_names=dataset.class_names
+            signature,
+            data.classes,
+            class_names=dataset.class_names,
+            label_shape=None if labels is None else tuple(labels.shape[1:]),
         )
     except UsageError as error:
         raise UsageError(f"{where}: {error.message}", hint=error.hint) from None

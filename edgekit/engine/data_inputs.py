@@ -111,6 +111,8 @@ def release_pages(rows: Rows) -> None:
     They stay in the system's cache, but no longer count as this process's memory, which therefore
     does not grow with the number of samples.
     """
+    if getattr(rows, "mode", None) != "r":  # a private copy would lose what was written to it
+        return
     mapped = getattr(rows, "_mmap", None)
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
@@ -163,6 +165,8 @@ def random_inputs(signature: Signature, count: int, seed: int) -> tuple[Array, .
     rng = np.random.default_rng(seed)
     arrays: list[Array] = []
     for spec in signature.inputs:
+        if spec.dtype in ("string", "object"):
+            raise UsageError(f"input '{spec.name}' takes text, which no random input can stand for")
         shape = (count, *(_static(spec, axis) for axis in range(1, len(spec.shape))))
         if takes_integers(spec):
             arrays.append(rng.integers(0, 2, size=shape).astype(spec.dtype))

@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from edgekit.core import catalog
 from edgekit.core.recipe import load_recipe
 from edgekit.core.target import load_target
-from edgekit.engine.compress import plan_for
-from edgekit.engine.models import identify, zoo_name
+from edgekit.engine.models import ZOO_PREFIX, identify, zoo_name
+from edgekit.engine.plans import plan_for
+from edgekit.zoo import FORMAT
 
 __all__ = ["explain"]
 
@@ -18,17 +20,16 @@ def explain(model: str, *, recipe: str, target: str) -> dict[str, Any]:
     """The plan for a model: its steps with parameters and needs, and the limits.
 
     Raises:
-        UsageError: the same request to `compress` would be refused for its model, recipe or target.
+        UsageError: no such model, recipe or target, or no plan leads from the one to the other.
+            The model's content is only recognised here; `compress` checks it.
     """
     chosen, device = load_recipe(recipe), load_target(target)
     name = zoo_name(model)
     if name is None:
         steps, source_format = [], identify(Path(model))
     else:
-        from edgekit.engine import zoo
-
-        source_format = zoo.FORMAT
-        steps = [zoo.explain_training(name)]
+        training = _training(name)
+        steps, source_format = [training], training["produces"]
     plan = plan_for(chosen, device, source_format)
     for step in plan.steps:
         steps.append(
@@ -54,4 +55,16 @@ def explain(model: str, *, recipe: str, target: str) -> dict[str, Any]:
         "target": device.name,
         "steps": steps,
         "limits": limits,
+    }
+
+
+def _training(name: str) -> dict[str, Any]:
+    """The first step of a zoo model."""
+    return {
+        "kind": "train",
+        "name": f"train {ZOO_PREFIX}{name}",
+        "accepts": "data",
+        "produces": FORMAT,
+        "needs": ["select", "train"],
+        "parameters": dataclasses.asdict(catalog.load("zoo", name).SETTINGS),
     }

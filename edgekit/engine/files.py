@@ -54,21 +54,24 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def new_folder(path: Path, *, what: str, replaces: tuple[str, ...], force: bool) -> Iterator[Path]:
+def new_folder(path: Path, *, what: str, replaces: frozenset[str], force: bool) -> Iterator[Path]:
     """Yields a temporary folder beside `path` that takes its name if the block succeeds.
 
     The folder is made before any work, so a place that cannot be written to is found at once. With
-    `force` an existing folder is replaced, but only one whose files all start with a name in
-    `replaces`: a mistyped path never costs a user other files.
+    `force` an existing folder is replaced, but only one that holds nothing but files with a name in
+    `replaces`: a mistyped path never costs a user other files. Both are looked at again at the end.
 
     Raises:
         UsageError: the path exists (without `force`), holds other files, or cannot be written.
     """
-    _check_replaceable(path, what=what, replaces=replaces, force=force)
-    with _beside(path, what=what) as temporary:
+    place = _place(path, what=what)
+    _check_replaceable(place, path, what=what, replaces=replaces, force=force)
+    with _beside(place, what=what) as temporary:
         temporary.chmod(0o755)
         yield temporary
-        _swap(temporary, path)
+        _check_replaceable(place, path, what=what, replaces=replaces, force=force)
+        with disk_errors(what, path):
+            _swap(temporary, place)
 
 
 @contextlib.contextmanager
@@ -82,9 +85,11 @@ def new_file(path: Path, *, what: str, force: bool) -> Iterator[Path]:
         raise UsageError(f"{what} '{path}' is a folder", hint="name a file")
     if path.exists() and not force:
         raise UsageError(f"{what} '{path}' exists already", hint="use --force to replace it")
-    with _beside(path, what=what) as folder:
+    place = path.absolute()
+    with _beside(place, what=what) as folder:
         yield folder / path.name
-        os.replace(folder / path.name, path)
+        with disk_errors(what, path):
+            os.replace(folder / path.name, place)
 
 
 @contextlib.contextmanager
@@ -95,10 +100,10 @@ def _beside(path: Path, *, what: str) -> Iterator[Path]:
         with disk_errors(what, path):
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-            try:
-                yield temporary
-            finally:
-                remove(temporary)
+        try:
+            yield temporary
+        finally:
+            remove(temporary)
     except BaseException:
         for parent in missing:
             with contextlib.suppress(OSError):
@@ -106,21 +111,34 @@ def _beside(path: Path, *, what: str) -> Iterator[Path]:
         raise
 
 
-def _check_replaceable(path: Path, *, what: str, replaces: tuple[str, ...], force: bool) -> None:
-    if not path.exists() and not path.is_symlink():
+def _place(path: Path, *, what: str) -> Path:
+    """The folder that is really meant: links followed, '..' resolved; never one that is in use."""
+    place = path.resolve()
+    if place == Path.cwd() or place in Path.cwd().parents or place.is_mount():
+        raise UsageError(
+            f"{what} '{path}' is a folder in use, which cannot be replaced as a whole",
+            hint=f"name a new folder, such as {path / 'out'}",
+        )
+    return place
+
+
+def _check_replaceable(
+    place: Path, path: Path, *, what: str, replaces: frozenset[str], force: bool
+) -> None:
+    if not place.exists():
         return
-    if not path.is_dir():
+    if not place.is_dir():
         raise UsageError(f"{what} '{path}' is a file", hint="name a folder")
     with disk_errors(what, path):
-        held = sorted(item.name for item in path.iterdir())
-    if held and not force:
-        raise UsageError(f"{what} '{path}' exists already", hint="use --force to replace it")
-    foreign = [name for name in held if not name.startswith(replaces)]
+        held = sorted(place.iterdir())
+    foreign = [item.name for item in held if item.name not in replaces]
     if foreign:
         raise UsageError(
             f"{what} '{path}' holds files that edgekit did not make, such as '{foreign[0]}'",
             hint="name another folder",
         )
+    if held and not force:
+        raise UsageError(f"{what} '{path}' exists already", hint="use --force to replace it")
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -33,9 +33,13 @@ __all__ = [
     "bench_inputs",
     "bench_model",
     "judge_pair",
+    "judged_output",
     "measure_pair",
     "on_target",
+    "open_session",
     "score_one",
+    "unmeasured",
+    "unreal_reason",
     "why_unjudged",
     "xz_bytes",
 ]
@@ -60,7 +64,6 @@ class Pair:
     reference: Measurements
     result: Measurements
     judgement: Judgement | None
-    notes: tuple[Note, ...] = ()
 
 
 def on_target(artifact: Artifact, target: Target) -> Subject:
@@ -80,15 +83,20 @@ def measure_pair(
     bars: Progress,
 ) -> Pair:
     """Measures both models the same way; the test split is opened here and nowhere before."""
+    unreal = unreal_reason(reference) or unreal_reason(result)
+    if unreal:
+        return _unmeasured_pair(reference, result, unreal)
     judgement = None
     if data is not None and data.can_judge:
         judgement = judge_pair(reference, result, data=data, bars=bars)
-    inputs = bench_inputs(reference, data, seed=seed)
+    inputs = [bench_inputs(subject, data, seed=seed) for subject in (reference, result)]
     models = bench_model(reference), bench_model(result)
     with bars("latency, interleaved", 3) as bar:
-        latencies = compare_latency(*models, inputs=inputs)
+        latencies = compare_latency(*models, inputs=inputs[1], reference_inputs=inputs[0])
         bar.advance()
-        memories = tuple(measure_memory(model, inputs=inputs) for model in models)
+        memories = tuple(
+            measure_memory(model, inputs=own) for model, own in zip(models, inputs, strict=True)
+        )
         bar.advance()
         placements = tuple(placement(model) for model in models)
         bar.advance()
@@ -99,6 +107,23 @@ def measure_pair(
         for i in (0, 1)
     ]
     return Pair(both[0], both[1], judgement)
+
+
+def unreal_reason(subject: Subject) -> str:
+    """Why nothing measured on this runner counts; '' for a real one."""
+    reason: str = catalog.load("runners", subject.runner).UNREAL
+    return reason
+
+
+def _unmeasured_pair(reference: Subject, result: Subject, reason: str) -> Pair:
+    both = [unmeasured(subject, reason) for subject in (reference, result)]
+    return Pair(both[0], both[1], None)
+
+
+def unmeasured(subject: Subject, reason: str) -> Measurements:
+    """The sizes alone: what a runner that invents its outputs leaves to be measured."""
+    nothing = Latency("unmeasured", reason), Memory("unmeasured", reason), Placement((), reason)
+    return _measurements(subject, None, *nothing)
 
 
 def judge_pair(
@@ -120,6 +145,7 @@ def _run_test(subjects: dict[str, Subject], *, data: LoadedData, bars: Progress)
     from edgekit.engine.inference import real_outputs
 
     task = data.new_task()
+    order = _output_orders(subjects)
     with ExitStack() as stack:
         sessions = {
             role: stack.enter_context(closing(open_session(subject)))
@@ -128,18 +154,65 @@ def _run_test(subjects: dict[str, Subject], *, data: LoadedData, bars: Progress)
         total = data.split_sizes["test"]
         bar = stack.enter_context(bars(f"validate on {total} samples", total))
         for inputs, labels in _test_batches(subjects, data):
-            outputs = {role: real_outputs(sessions[role], inputs) for role in sessions}
-            task.update(outputs, inputs, labels)
-            bar.advance(len(inputs[0]))
+            outputs = {}
+            for role, session in sessions.items():
+                found = real_outputs(session, inputs[role])
+                outputs[role] = tuple(found[index] for index in order[role])
+            first = next(iter(inputs.values()))
+            task.update(outputs, first, labels)
+            bar.advance(len(first[0]))
     return task
 
 
 def _test_batches(
     subjects: dict[str, Subject], data: LoadedData
-) -> Iterator[tuple[tuple[Array, ...], Array | None]]:
-    """Every role has the same signature and scaling, so one reading of the data serves all."""
-    artifact = next(iter(subjects.values())).artifact
-    return data.batches("test", _CHUNK, describe(artifact).signature, artifact.scaling)
+) -> Iterator[tuple[dict[str, tuple[Array, ...]], Array | None]]:
+    """The same samples for each role, each in the order, shape and scaling of its own model.
+
+    Roles whose models take the same share one reading of the data.
+    """
+    keys = {role: _takes(subject.artifact) for role, subject in subjects.items()}
+    feeds = {
+        key: data.batches("test", _CHUNK, describe(artifact).signature, artifact.scaling)
+        for key, artifact in (
+            (keys[role], subject.artifact) for role, subject in reversed(subjects.items())
+        )
+    }
+    for read in zip(*feeds.values(), strict=True):
+        by_key = dict(zip(feeds, read, strict=True))
+        labels = read[0][1]
+        yield {role: by_key[key][0] for role, key in keys.items()}, labels
+
+
+def _takes(artifact: Artifact) -> tuple[object, ...]:
+    """What decides how raw samples become this model's real-valued inputs."""
+    from edgekit.engine.data_inputs import takes_integers
+
+    specs = describe(artifact).signature.inputs
+    named = len(specs) > 1
+    inputs = (
+        (spec.name if named else "", spec.sample_shape, takes_integers(spec) and spec.dtype)
+        for spec in specs
+    )
+    return (*inputs, artifact.scaling)
+
+
+def _output_orders(subjects: dict[str, Subject]) -> dict[str, tuple[int, ...]]:
+    """Which of its outputs each role gives first, second, ...: by name, as the first role has them.
+
+    Where the names differ they go by position.
+    """
+    names = {
+        role: [spec.name for spec in describe(subject.artifact).signature.outputs]
+        for role, subject in subjects.items()
+    }
+    wanted = next(iter(names.values()))
+    return {
+        role: tuple(own.index(name) for name in wanted)
+        if set(own) == set(wanted) and len(set(own)) == len(own)
+        else tuple(range(len(own)))
+        for role, own in names.items()
+    }
 
 
 def open_session(subject: Subject) -> Session:
@@ -161,8 +234,19 @@ def bench_model(subject: Subject) -> BenchModel:
     )
 
 
-def why_unjudged(data: LoadedData | None) -> str:
+def judged_output(subject: Subject) -> tuple[Note, ...]:
+    """Says which of several outputs the tasks judge."""
+    outputs = describe(subject.artifact).signature.outputs
+    if len(outputs) < 2:
+        return ()
+    reason = f"the first of {len(outputs)}; a python: task of your own sees all of them"
+    return (Note("judged", f"output '{outputs[0].name}'", reason),)
+
+
+def why_unjudged(subject: Subject, data: LoadedData | None) -> str:
     """Why there is no accuracy, in the words of a verdict."""
+    if unreal_reason(subject):
+        return unreal_reason(subject)
     if data is None:
         return "no validation data was given (--data)"
     return f"{data.where} has no labels"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from edgekit.core import catalog
 from edgekit.core.artifact import IDENTITY, Artifact, InputScaling
-from edgekit.core.description import Description
-from edgekit.core.format import Format
 from edgekit.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from edgekit.core.description import Description
+    from edgekit.core.format import Format
 
 __all__ = ["ZOO_PREFIX", "describe", "format_of", "identify", "open_artifact", "zoo_name"]
 
@@ -19,7 +21,7 @@ ZOO_PREFIX = "zoo:"
 
 def format_of(name: str) -> Format:
     """The module of a format."""
-    return cast(Format, catalog.load("formats", name))
+    return cast("Format", catalog.load("formats", name))
 
 
 def zoo_name(model: str) -> str | None:
@@ -45,39 +47,44 @@ def identify(path: Path) -> str:
     Raises:
         UsageError: nothing there, unreadable, empty, or no format that edgekit knows.
     """
-    try:
-        exists = path.exists()
-        if exists and path.is_file():
-            with path.open("rb") as file:
-                empty = not file.read(1)
-        else:
-            empty = exists and not any(path.iterdir())
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UsageError(f"model '{path}' cannot be read: {reason}") from None
-    if not exists:
-        raise UsageError(f"model '{path}': no such file or folder", hint=_nearby(path))
-    if empty:
-        raise UsageError(f"model '{path}' is empty")
-    for name in catalog.names("formats"):
-        if format_of(name).sniff(path):
+    _check_readable(path)
+    modules = {name: format_of(name) for name in catalog.names("formats")}
+    for name, module in modules.items():
+        if module.sniff(path):
             return name
-    endings = [end for name in catalog.names("formats") for end in format_of(name).SUFFIXES if end]
-    if path.suffix in endings:
+    for module in modules.values():
         # The ending promises a format that the content does not have: let that format say why.
-        for name in catalog.names("formats"):
-            if path.suffix in format_of(name).SUFFIXES:
-                format_of(name).check(path)
+        if path.suffix and path.suffix in module.SUFFIXES:
+            module.check(path)
+    endings = [end for module in modules.values() for end in module.SUFFIXES if end]
     raise UsageError(
         f"model '{path}' is no model file that edgekit knows",
         hint=f"it opens {', '.join(endings)}, SavedModel folders, and zoo:NAME",
     )
 
 
-def open_artifact(path: Path, *, scaling: InputScaling | None = None) -> Artifact:
+def _check_readable(path: Path) -> None:
+    try:
+        if not path.exists():
+            raise UsageError(f"model '{path}': no such file or folder", hint=_nearby(path))
+        if path.is_file():
+            with path.open("rb") as file:
+                empty = not file.read(1)
+        elif path.is_dir():
+            empty = not any(path.iterdir())
+        else:
+            raise UsageError(f"model '{path}' is neither a file nor a folder")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"model '{path}' cannot be read: {reason}") from None
+    if empty:
+        raise UsageError(f"model '{path}' is empty")
+
+
+def open_artifact(path: Path) -> Artifact:
     """Checks a model file and makes the artifact of it.
 
-    The input scaling comes from the file itself where edgekit wrote it; `scaling` overrides it.
+    The input scaling comes from the file itself where edgekit wrote it.
 
     Raises:
         UsageError: not a model, or a damaged one.
@@ -85,7 +92,7 @@ def open_artifact(path: Path, *, scaling: InputScaling | None = None) -> Artifac
     name = identify(path)
     module = format_of(name)
     module.check(path)
-    own = scaling or module.read_scaling(path) or IDENTITY
+    own = module.read_scaling(path) or IDENTITY
     return Artifact(path, name, module.digest(path), _title(path), scaling=own)
 
 

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.core.limits import Verdict, judge, worst
 from edgekit.core.measurement import Measurements
+from edgekit.core.target import Target
 from edgekit.engine.bench import measure_latency, measure_memory, placement
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.files import size_bytes
-from edgekit.engine.measure import bench_inputs, bench_model, on_target, xz_bytes
+from edgekit.engine.measure import (
+    bench_inputs,
+    bench_model,
+    on_target,
+    unmeasured,
+    unreal_reason,
+    xz_bytes,
+)
 from edgekit.engine.models import open_artifact
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.validate import target_for
 
-__all__ = ["bench"]
+__all__ = ["Benchmark", "bench"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured of one model, and the target's limits held against it."""
+
+    measurements: Measurements
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 measured and within limits, 1 a limit is broken, 3 something was not measured."""
+        status = worst(self.verdicts)
+        kinds = (self.measurements.latency.kind, self.measurements.memory.kind)
+        if status == "fail":
+            return 1
+        return 3 if status == "unmeasured" or "unmeasured" in kinds else 0
 
 
 def bench(
@@ -24,7 +51,7 @@ def bench(
     seed: int = 0,
     threads: int | None = None,
     bars: Progress = silent,
-) -> Measurements:
+) -> Benchmark:
     """Measures the file `model` on a target in fresh processes; inputs are random without `data`.
 
     Raises:
@@ -34,13 +61,15 @@ def bench(
     device = target_for(artifact, target, threads=threads)
     artifact, opened = open_for(artifact, data, seed=seed)
     subject = on_target(artifact, device)
+    if unreal_reason(subject):
+        return _judged(unmeasured(subject, unreal_reason(subject)), device)
     measured, inputs = bench_model(subject), bench_inputs(subject, opened, seed=seed)
     with bars("latency and memory", 2) as bar:
         latency = measure_latency(measured, inputs=inputs)
         bar.advance()
         memory = measure_memory(measured, inputs=inputs)
         bar.advance()
-    return Measurements(
+    found = Measurements(
         digest=artifact.digest,
         size_bytes=size_bytes(artifact.path),
         size_compressed_bytes=xz_bytes(artifact.path),
@@ -49,3 +78,9 @@ def bench(
         memory=memory,
         placement=placement(measured),
     )
+    return _judged(found, device)
+
+
+def _judged(found: Measurements, device: Target) -> Benchmark:
+    verdicts = judge((device.limits,), found, None, unjudged="bench judges no accuracy")
+    return Benchmark(found, verdicts)

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from edgekit import frameworks
+from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
@@ -19,12 +21,13 @@ from edgekit.engine.models import describe, format_of
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.work import PassWork
 from edgekit.errors import UsageError
+from edgekit.frameworks import training
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
 
-__all__ = ["Run"]
+__all__ = ["Run", "check_needs", "check_step", "load_pass"]
 
 
 @dataclass
@@ -50,14 +53,7 @@ class Run:
             UsageError: a step needs data that was not given, or cannot apply to this model.
             PromiseError: a step did not do what it declares.
         """
-        missing = plan.needs if self.data is None else frozenset()
-        if missing:
-            step = next(step for step in plan.steps if step.needs & missing)
-            raise UsageError(
-                f"{plan.recipe.promise.source}: '{step.name}' needs data to "
-                f"{' and '.join(sorted(step.needs))} on",
-                hint="name it with --data",
-            )
+        check_needs(plan, has_data=self.data is not None)
         artifact, records = source, []
         for step in plan.steps:
             artifact, record = self.step(step, artifact)
@@ -68,16 +64,22 @@ class Run:
         """Runs one step, or takes its result from the cache."""
         key = self._key(step, source)
         if key not in self._done:
-            module = importlib.import_module(step.module)
-            found = self.cache.find(key)
+            module = load_pass(step)
+            found = self.undamaged(step.produces, self.cache.find(key))
             made = found or self._make(key, step, module, source)
             artifact = self.adopt(self._artifact(step, source, made))
             self._done[key] = artifact, _record(step, made, cached=found is not None)
         return self._done[key]
 
+    def undamaged(self, format: str, found: CachedStep | None) -> CachedStep | None:
+        """A cached result whose content is still what it was; anything else is made again."""
+        if found is None or format_of(format).digest(found.path) != found.digest:
+            return None
+        return found
+
     def _make(self, key: str, step: Step, module: ModuleType, source: Artifact) -> CachedStep:
         started = time.perf_counter()
-        module.check(step.parameters, describe(source))
+        check_step(step, source)
         made_format = format_of(step.produces)
         with self.cache.scratch() as scratch, disk_errors("EDGEKIT_CACHE", self.cache.root):
             work = self._work(step, source, scratch)
@@ -87,11 +89,11 @@ class Run:
             if made_format.read_scaling(work.output) != _stored(source):
                 made_format.write_scaling(work.output, source.scaling)
             digest = made_format.digest(work.output)
-            made = CachedStep(work.output, digest, 0.0, (), {})
+            made = CachedStep(work.output, digest, 0.0, ())
             module.verify(step.parameters, source, self._artifact(step, source, made), work)
             seconds = time.perf_counter() - started
-            finished = CachedStep(work.output, digest, seconds, tuple(work.notes), {})
-            return self.cache.store(key, work.output, finished)
+            finished = CachedStep(work.output, digest, seconds, tuple(work.notes))
+            return self.cache.store(key, work.output, finished, replace=True)
 
     def _work(self, step: Step, source: Artifact, scratch: Path) -> PassWork:
         own = scratch / "work"
@@ -118,22 +120,33 @@ class Run:
             parent=source.digest,
         )
 
+    def _ancestors(self, source: Artifact) -> list[str]:
+        """What a step may fall back on: the models from which its source was made."""
+        found: list[str] = []
+        parent = self.lineage.get(source.parent or "")
+        while parent is not None and parent.digest not in found:
+            found.append(parent.digest)
+            parent = self.lineage.get(parent.parent or "")
+        return found
+
     def _key(self, step: Step, source: Artifact) -> str:
-        module = importlib.import_module(step.module)
-        assert module.__file__ is not None, step.module
+        module = load_pass(step)
+        assert module.__file__ is not None, step.name
         code = Path(module.__file__)
-        files = list(code.parent.glob("*.py")) if step.kind == "technique" else [code]
+        own = list(code.parent.glob("*.py")) if step.kind == "technique" else [code]
+        shared = list(Path(frameworks.__file__).parent.glob("*.py"))
         return key_of(
             {
                 "step": [step.kind, step.name, step.accepts, step.produces],
                 "settings": step.settings,
                 "source": source.digest,
+                "ancestors": self._ancestors(source),
                 "scaling": dataclasses.asdict(source.scaling),
                 "data": self.data.digest if self.data else None,
                 "seed": self.seed,
-                "versions": dict(module.versions()),
+                "versions": {**training.versions(), **module.versions()},
                 "edgekit": __version__,
-                "code": content_digest(files),
+                "code": content_digest([*own, *shared]),
             }
         )
 
@@ -156,3 +169,40 @@ def _record(step: Step, made: CachedStep, *, cached: bool) -> StepRecord:
         cached=cached,
         notes=made.notes,
     )
+
+
+def check_needs(plan: Plan, *, has_data: bool) -> None:
+    """Refuses a plan whose steps need data that was not given.
+
+    Raises:
+        UsageError: names the first such step.
+    """
+    for step in plan.steps:
+        if step.needs and not has_data:
+            raise UsageError(
+                f"{plan.recipe.promise.source}: '{step.name}' needs data to "
+                f"{' and '.join(sorted(step.needs))} on",
+                hint="name it with --data",
+            )
+
+
+def check_step(step: Step, source: Artifact) -> None:
+    """Asks a step whether it can work on a model.
+
+    Raises:
+        UsageError: it cannot; the message starts with the model's name.
+    """
+    try:
+        load_pass(step).check(step.parameters, describe(source))
+    except UsageError as error:
+        message = error.message
+        if not message.startswith("model "):
+            message = f"model '{source.name}': {message}"
+        raise UsageError(message, hint=error.hint) from None
+
+
+def load_pass(step: Step) -> ModuleType:
+    """The module with the step's check, apply, verify and versions; a plug-in's where it is one."""
+    if step.kind == "conversion":
+        return catalog.load("conversions", step.name)
+    return importlib.import_module(f"{catalog.find('techniques', step.name).module}.{step.accepts}")

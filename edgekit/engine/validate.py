@@ -5,22 +5,40 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
 from edgekit.core.limits import SourcedLimits, judge
-from edgekit.core.report import Report
+from edgekit.core.notes import Note
+from edgekit.core.report import DataFacts, Report
 from edgekit.core.target import Target, default_target, load_target
 from edgekit.engine.compress import DataRequest, data_facts, open_for, target_versions
 from edgekit.engine.machine import fingerprint
-from edgekit.engine.measure import measure_pair, on_target, score_one, why_unjudged
+from edgekit.engine.measure import (
+    judged_output,
+    measure_pair,
+    on_target,
+    score_one,
+    unreal_reason,
+    why_unjudged,
+)
 from edgekit.engine.models import describe, open_artifact
 from edgekit.engine.progress import Progress, silent
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
 
-__all__ = ["compare_models", "validate"]
+__all__ = ["Validation", "compare_models", "validate"]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The score of one model, the data that it was judged on, and what a reader must know."""
+
+    score: Score
+    data: DataFacts
+    notes: tuple[Note, ...]
 
 
 def validate(
@@ -31,7 +49,7 @@ def validate(
     seed: int = 0,
     threads: int | None = None,
     bars: Progress = silent,
-) -> Score:
+) -> Validation:
     """Scores the file `model` on the test split of `data`, on a target's runtime.
 
     Raises:
@@ -44,12 +62,17 @@ def validate(
     artifact, opened = open_for(artifact, data, seed=seed)
     assert opened is not None, "data was given"
     check_fits(opened, describe(artifact).signature, artifact.scaling)
+    subject = on_target(artifact, device)
+    if unreal_reason(subject):
+        raise UnmeasuredError(f"target '{device.name}': {unreal_reason(subject)}")
     if not opened.can_judge:
         raise UnmeasuredError(
             f"{opened.where}: has no labels to judge by",
             hint="give labels, or --reference MODEL2 with a task that compares outputs",
         )
-    return score_one(on_target(artifact, device), data=opened, bars=bars)
+    facts = data_facts(opened)
+    assert facts is not None, "data was given"
+    return Validation(score_one(subject, data=opened, bars=bars), facts, judged_output(subject))
 
 
 def compare_models(
@@ -101,10 +124,15 @@ def compare_models(
         result_description=describe(artifacts[1]),
         data=data_facts(opened),
         judgement=pair.judgement,
-        verdicts=judge(limits, pair.result, pair.judgement, unjudged=why_unjudged(opened)),
-        notes=pair.notes,
+        verdicts=judge(
+            limits,
+            pair.result,
+            pair.judgement,
+            unjudged=why_unjudged(on_target(artifacts[1], device), opened),
+        ),
+        notes=judged_output(on_target(artifacts[1], device)) if pair.judgement else (),
         seconds={"validate": time.perf_counter() - started},
-        command=_command(model, reference, data, target or device.name, seed=seed),
+        command=_command(model, reference, data, target or device.name, seed=seed, threads=threads),
     )
 
 
@@ -124,8 +152,17 @@ def target_for(artifact: Artifact, name: str | None, *, threads: int | None) -> 
     return target
 
 
-def _command(model: str, reference: str, data: DataRequest, target: str, *, seed: int) -> str:
+def _command(
+    model: str,
+    reference: str,
+    data: DataRequest,
+    target: str,
+    *,
+    seed: int,
+    threads: int | None,
+) -> str:
     words = ["edgekit", "validate", model, "--reference", reference, *data.words()]
     words += ["--target", target]
     words += ["--seed", str(seed)] if seed else []
+    words += ["--threads", str(threads)] if threads else []
     return shlex.join(words)

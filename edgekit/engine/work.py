@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PassWork", "natural_runner", "predict"]
 
+_PROBE_SPLITS: tuple[SplitName, ...] = ("calibrate", "train", "select")
+
 
 @dataclass
 class PassWork:
@@ -53,9 +55,12 @@ class PassWork:
         yield from itertools.islice(self._rows(self.data, splits), count)
 
     def _rows(self, data: LoadedData, splits: tuple[SplitName, ...]) -> Iterator[tuple[Array, ...]]:
-        for split in splits:
+        for number, split in enumerate(splits):
             if not data.split_sizes[split]:
                 continue
+            if number:
+                held = f"the {splits[0]} split has only {data.split_sizes[splits[0]]} samples"
+                self.evidence("went on with", f"samples of the {split} split", held)
             for inputs, _ in data.batches(split, 64, self._signature(), self.source.scaling):
                 for row in range(len(inputs[0])):
                     yield tuple(array[row : row + 1] for array in inputs)
@@ -68,8 +73,13 @@ class PassWork:
         if self.data is None:
             self.note("random inputs", self.step, f"checked on {count} random inputs: no --data")
             return random_inputs(signature, count, self.seed)
-        inputs, _ = next(self.data.batches("calibrate", count, signature, self.source.scaling))
-        return inputs
+        for split in _PROBE_SPLITS:
+            if self.data.split_sizes[split]:
+                inputs, _ = next(self.data.batches(split, count, signature, self.source.scaling))
+                return inputs
+        reason = f"checked on {count} random inputs: the data has test samples only"
+        self.note("random inputs", self.step, reason)
+        return random_inputs(signature, count, self.seed)
 
     def describe(self, artifact: Artifact) -> Description:
         """What an artifact holds."""

@@ -26,22 +26,9 @@ if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
     from edgekit.engine.steps import Run
 
-__all__ = ["FORMAT", "explain_training", "open_training_data", "train"]
+__all__ = ["FORMAT", "open_training_data", "train"]
 
 _STEP = "train"
-
-
-def explain_training(name: str) -> dict[str, Any]:
-    """The training as `explain` shows it."""
-    settings = catalog.load("zoo", name).SETTINGS
-    return {
-        "kind": _STEP,
-        "name": f"{_STEP} {ZOO_PREFIX}{name}",
-        "accepts": "data",
-        "produces": FORMAT,
-        "needs": ["select", "train"],
-        "parameters": dataclasses.asdict(settings),
-    }
 
 
 def open_training_data(name: str, request: DataRequest | None, *, seed: int) -> LoadedData:
@@ -78,9 +65,15 @@ def train(name: str, run: Run) -> tuple[Artifact, StepRecord]:
     data, module = run.data, catalog.load("zoo", name)
     assert data is not None, "open_training_data was called"
     key = _key(name, module, run)
-    found = run.cache.find(key)
     scaling = data.scaling_override or _measured(data)
-    made = found or _make(key, module, run, scaling)
+    found = run.undamaged(FORMAT, run.cache.find(key))
+    if found is None:
+        with run.cache.training(key) as folder:
+            # Another run may have trained the same while this one waited for the folder.
+            found = run.undamaged(FORMAT, run.cache.find(key))
+            made = found or _make(key, module, run, scaling, folder)
+    else:
+        made = found
     artifact = Artifact(made.path, FORMAT, made.digest, name, made_by=_STEP, scaling=scaling)
     record = StepRecord(
         name=f"{_STEP} {ZOO_PREFIX}{name}",
@@ -96,7 +89,9 @@ def train(name: str, run: Run) -> tuple[Artifact, StepRecord]:
     return artifact, record
 
 
-def _make(key: str, module: ModuleType, run: Run, scaling: InputScaling) -> CachedStep:
+def _make(
+    key: str, module: ModuleType, run: Run, scaling: InputScaling, folder: Path
+) -> CachedStep:
     from edgekit.frameworks import training
 
     started = time.perf_counter()
@@ -104,7 +99,6 @@ def _make(key: str, module: ModuleType, run: Run, scaling: InputScaling) -> Cach
     assert data is not None, "checked by train"
     sample_shape = data.dataset.train.x[0].shape[1:]
     classes = data.classes or 0
-    folder = run.cache.training_folder(key)
     with files.disk_errors("EDGEKIT_CACHE", folder):
         trained = training.train(
             lambda: module.build(sample_shape, classes),
@@ -128,12 +122,19 @@ def _make(key: str, module: ModuleType, run: Run, scaling: InputScaling) -> Cach
         f"{format_share(trained.select_accuracy)}",
         is_evidence=True,
     )
-    notes = (note, *trained.notes)
+    notes = (note, *_resumed(trained.resumed_after), *trained.notes)
     seconds = time.perf_counter() - started
-    step = CachedStep(trained.path, own.digest(trained.path), seconds, notes, {})
-    stored = run.cache.store(key, trained.path, step)
+    step = CachedStep(trained.path, own.digest(trained.path), seconds, notes)
+    stored = run.cache.store(key, trained.path, step, replace=True)
     files.remove(folder)
     return stored
+
+
+def _resumed(epochs: int) -> tuple[Note, ...]:
+    if not epochs:
+        return ()
+    reason = "an interrupted training had come that far"
+    return (Note("resumed", f"after {epochs} epochs", reason, is_evidence=True),)
 
 
 def _measured(data: LoadedData) -> InputScaling:
@@ -179,7 +180,10 @@ def _key(name: str, module: ModuleType, run: Run) -> str:
 
     assert module.__file__ is not None, name
     assert run.data is not None, "checked by train"
-    code = [Path(module.__file__), Path(training.__file__)]
+    code = [
+        *Path(module.__file__).parent.glob("*.py"),
+        *Path(training.__file__).parent.glob("*.py"),
+    ]
     return key_of(
         {
             "zoo": name,

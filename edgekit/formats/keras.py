@@ -37,7 +37,7 @@ def sniff(path: Path) -> bool:
 
 
 def check(path: Path) -> None:
-    """Checks that the file is whole, holds an architecture, and no Python code."""
+    """Checks that the file is whole, holds an architecture, and no layers that run code."""
     keras_files.check_file(path)
 
 
@@ -63,20 +63,20 @@ def digest(path: Path) -> str:
 
 def describe(path: Path) -> Description:
     """Opens the model with TensorFlow and reads its layers."""
-    from edgekit.formats import _keras_layers
+    from edgekit.formats import _keras_bytes, _keras_layers
     from edgekit.frameworks import keras
 
-    loaded = keras.load_model(path)
+    kind, loaded = keras_files.check_file(path), keras.load_model(path)
     size = _size(path)
     weights = _keras_layers.weights(loaded)
-    held = min(sum(weight.size_bytes for weight in weights), size)
+    held = sum(weight.size_bytes for weight in weights)
     return Description(
         format="keras",
         signature=loaded.signature,
         ops=_keras_layers.ops(loaded),
         weights=weights,
         size_bytes=size,
-        bytes_by=(("weights", held), ("other", size - held)),
+        bytes_by=_keras_bytes.bytes_by(path, kind, size, held),
         parameters=sum(weight.parameters for weight in weights),
         notes=loaded.notes,
     )

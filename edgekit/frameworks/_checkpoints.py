@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -115,6 +114,8 @@ def plan_digest(model: Any, settings: Any, seed: int, labels: tuple[Any, ...]) -
         for layer in model.layers
     ]
     text = json.dumps([layers, asdict(settings), seed])
+    import hashlib
+
     digest = hashlib.sha256(text.encode())
     for values in labels:
         digest.update(values.tobytes())

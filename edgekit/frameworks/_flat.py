@@ -7,8 +7,14 @@ from collections.abc import Iterator
 
 __all__ = ["DamagedError", "Flat", "Table"]
 
-_WORK_PER_BYTE = 16
-"""How often one byte may be read again before a file counts as hostile (tables can be shared)."""
+_WORK_PER_BYTE = 2
+_WORK_OF_ANY_FILE = 1 << 16
+"""How much may be read of a file before it counts as hostile. In real files most bytes are weights,
+which are not read, and nothing is read twice; but tables and lists can be shared without end."""
+_WORK_OF_TABLE = 32
+"""Reading a table takes as long as this many bytes of a list, however small it is."""
+_MOST_TABLES = 2_000_000
+_MOST_NUMBERS = 2_000_000
 
 
 class DamagedError(ValueError):
@@ -25,7 +31,7 @@ class Flat:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.spans: dict[tuple[int, int], str] = {}
-        self.allowance = _WORK_PER_BYTE * len(data) + 1024
+        self.allowance = _WORK_PER_BYTE * len(data) + _WORK_OF_ANY_FILE
 
     def root(self) -> Table:
         """The outermost table."""
@@ -44,19 +50,21 @@ class Flat:
 
     def follow(self, position: int) -> int:
         """The position that the offset at `position` points to."""
-        self.spend(1)
+        self.spend(4)
         return position + self.integer("I", position)
 
-    def spend(self, elements: int) -> None:
-        """Takes work off the allowance."""
-        self.allowance -= elements
+    def spend(self, size: int) -> None:
+        """Takes the reading of so many bytes off the allowance."""
+        self.allowance -= size
         if self.allowance < 0:
-            raise DamagedError("its tables point at each other without end")
+            raise DamagedError("its parts refer to each other without end")
 
-    def span(self, position: int, width: int, kind: str) -> tuple[int, int]:
-        """The length in elements and the first byte of the vector at `position`."""
+    def span(self, position: int, width: int, kind: str, most: int) -> tuple[int, int]:
+        """The length in elements (no more than `most`) and the first byte of a vector."""
         length = self.integer("I", position)
         start = position + 4
+        if length > most:
+            raise DamagedError(f"a list has {length} entries, where {most} are the most")
         if start + length * width > len(self.data):
             raise DamagedError("a list is longer than the file")
         if kind and length:
@@ -83,6 +91,7 @@ class Table:
     """A table: fields by slot number, each with the default that the schema gives it."""
 
     def __init__(self, flat: Flat, position: int) -> None:
+        flat.spend(_WORK_OF_TABLE)
         self.flat, self.position = flat, position
         self.vtable = position - flat.integer("i", position)
         size, self.size = flat.integer("H", self.vtable), flat.integer("H", self.vtable + 2)
@@ -119,34 +128,39 @@ class Table:
         position = self.field(slot)
         if position is None:
             return []
-        length, start = self.flat.span(self.flat.follow(position), 4, "")
-        self.flat.spend(length)
-        return [self.flat.follow(start + 4 * index) for index in range(length)]
+        length, start = self.flat.span(self.flat.follow(position), 4, "", _MOST_TABLES)
+        self.flat.spend(4 * length)
+        offsets = struct.unpack_from(f"<{length}I", self.flat.data, start)
+        return [start + 4 * index + offset for index, offset in enumerate(offsets)]
 
-    def numbers(self, slot: int, code: str, kind: str = "") -> tuple[int | float, ...]:
-        """A field that is a list of scalars."""
+    def numbers(
+        self, slot: int, code: str, *, kind: str = "", most: int = _MOST_NUMBERS
+    ) -> tuple[int | float, ...]:
+        """A field that is a list of scalars, `most` at most."""
         position = self.field(slot)
         if position is None:
             return ()
         width = struct.calcsize(code)
-        length, start = self.flat.span(self.flat.follow(position), width, kind)
-        self.flat.spend(length)
+        length, start = self.flat.span(self.flat.follow(position), width, kind, most)
+        self.flat.spend(length * width)
         return struct.unpack_from(f"<{length}{code}", self.flat.data, start)
 
-    def integers(self, slot: int, code: str = "i", kind: str = "") -> tuple[int, ...]:
-        """A field that is a list of integers."""
-        return tuple(int(value) for value in self.numbers(slot, code, kind))
+    def integers(
+        self, slot: int, code: str = "i", *, kind: str = "", most: int = _MOST_NUMBERS
+    ) -> tuple[int, ...]:
+        """A field that is a list of integers, `most` at most."""
+        return tuple(int(value) for value in self.numbers(slot, code, kind=kind, most=most))
 
     def extent(self, slot: int, kind: str = "") -> tuple[int, int]:
         """Start and end of a field that is a list of bytes; (0, 0) where it is not there."""
         position = self.field(slot)
         if position is None:
             return 0, 0
-        length, start = self.flat.span(self.flat.follow(position), 1, kind)
+        length, start = self.flat.span(self.flat.follow(position), 1, kind, len(self.flat.data))
         return start, start + length
 
     def text(self, slot: int) -> str:
         """A field that is a string."""
         start, end = self.extent(slot, "strings")
-        self.flat.spend((end - start) // 8)
+        self.flat.spend(end - start)
         return self.flat.data[start:end].decode("utf-8", "replace")

@@ -1,21 +1,21 @@
-"""Opens Keras 3, Keras 2 and SavedModel for inference; runs no code that a file brings."""
+"""Opens Keras 3, Keras 2 and SavedModel for inference, once their content is checked."""
 
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.core.artifact import Signature, TensorSpec
 from edgekit.errors import UsageError
-from edgekit.frameworks._keras_code import find_code
+from edgekit.frameworks._keras_code import CUSTOM_HINT, find_code
+from edgekit.frameworks._names import unique
 from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras, quiet
-from edgekit.frameworks.keras_files import Kind, check_file, keras_version, read_config
+from edgekit.frameworks._saved_graph import LAYERS, check_graph, layer_configs
+from edgekit.frameworks.keras_files import Kind, check_file, keras_version
 
-__all__ = ["Library", "LoadedModel", "load_model", "saved_function", "unique", "wrap"]
+__all__ = ["Library", "LoadedModel", "load_model", "saved_function", "wrap"]
 
 Library = Literal["keras", "tf_keras", "saved_model"]
 
@@ -36,10 +36,14 @@ class LoadedModel:
 
 
 def load_model(path: Path) -> LoadedModel:
-    """Opens a .keras or .h5 file or a SavedModel folder for inference; runs no code from it.
+    """Opens a .keras or .h5 file or a SavedModel folder for inference.
+
+    Nothing is loaded before its layers (`find_code`) and its graph (`check_graph`) are known to
+    hold no code from outside Keras and TensorFlow and no op that touches files.
 
     Raises:
-        UsageError: no Keras model, a custom layer (named), only weights, or TensorFlow missing.
+        UsageError: no Keras model, a custom layer or such code (named), only weights, or
+            TensorFlow missing.
     """
     kind = check_file(path)
     import_keras(f"{path}")
@@ -73,6 +77,8 @@ def wrap(model: Any) -> LoadedModel:
 def _load_with(keras: Any, path: Path, kind: Kind) -> Any:
     """Loads a file under the suffix that Keras expects of its kind, whatever its own name is."""
     suffix = ".keras" if kind == "zip" else ".h5"
+    import tempfile
+
     with tempfile.TemporaryDirectory() as folder, quiet():
         link = path
         if path.suffix != suffix:
@@ -105,8 +111,7 @@ def _explain(path: Path, error: Exception) -> UsageError:
         kind = match.group(1).rpartition(">")[2]
         return UsageError(
             f"{path}: the layer type '{kind}' is not one of Keras's own",
-            hint="edgekit runs no custom Python code: save the model with model.export(DIR), "
-            "which needs no class, and name DIR",
+            hint=CUSTOM_HINT,
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reason = next(
@@ -121,18 +126,16 @@ def _explain(path: Path, error: Exception) -> UsageError:
 
 
 def _load_saved_model(path: Path) -> LoadedModel:
-    """By tf_keras where that made it and no code is in it, else by its serving signature."""
+    """By tf_keras where that made it and its layers are safe, else by its serving signature."""
+    tf = import_tensorflow(f"{path}")
+    check_graph(path)
     notes: tuple[str, ...] = ()
-    configs = read_config(path, "saved_model")
-    code = find_code(configs) if configs else ""
-    if configs and not code:
-        try:
-            return wrap(_load_saved_keras(path))
-        except Exception as error:
-            notes = (f"opened by its signature, not as layers: {str(error).splitlines()[0][:200]}",)
-    elif code:
-        notes = (f"opened by its signature, not as layers: the layer '{code}' holds Python code",)
-    tf = import_tensorflow()
+    try:
+        model = _load_saved_keras(path)
+        if model is not None:
+            return wrap(model)
+    except Exception as error:  # whatever is wrong with the layers, the graph is still there
+        notes = (f"opened by its signature, not as layers: {_first_line(error)[:200]}",)
     try:
         with quiet():
             model = tf.saved_model.load(str(path))
@@ -142,8 +145,22 @@ def _load_saved_model(path: Path) -> LoadedModel:
 
 
 def _load_saved_keras(path: Path) -> Any:
+    """The layers of a SavedModel; None where Keras 2 did not make it.
+
+    Raises:
+        UsageError: its layers cannot be read, are not known to be safe, or tf_keras is missing.
+    """
+    if not (path / LAYERS).is_file():
+        return None
+    tf_keras = import_tf_keras(f"{path}, saved by Keras 2,")
+    configs = layer_configs(path)
+    refusal = find_code(configs)
+    if refusal is not None:
+        raise UsageError(refusal.problem)
+    if not configs:
+        return None
     with quiet():
-        return import_tf_keras().models.load_model(str(path), compile=False)
+        return tf_keras.models.load_model(str(path), compile=False)
 
 
 def _first_line(error: Exception) -> str:
@@ -207,13 +224,3 @@ def _outputs(model: Any) -> list[str]:
         history.operation.name if history is not None else f"output_{i}"
         for i, history in enumerate(histories)
     ]
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    taken: list[str] = []
-    for name in names:
-        number, candidate = 1, name
-        while candidate in taken:
-            candidate, number = f"{name}_{number}", number + 1
-        taken.append(candidate)
-    return taken

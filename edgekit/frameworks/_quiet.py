@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 import os
 import sys
 import warnings
@@ -60,7 +59,7 @@ def import_tensorflow(needed_for: str = "a Keras model") -> Any:
         return lazy.require("tensorflow", extra="tensorflow", needed_for=needed_for)
     with quiet():
         tensorflow = lazy.require("tensorflow", extra="tensorflow", needed_for=needed_for)
-        tensorflow.get_logger().setLevel(logging.ERROR)
+        tensorflow.get_logger().setLevel("ERROR")
         _silence_absl()
     return tensorflow
 

@@ -23,7 +23,7 @@ __all__ = ["IDENTIFIER", "damage_is_an_error", "parse"]
 IDENTIFIER = b"TFL3"
 _CUSTOM = 32
 _MAX_RANK = 64
-_MAX_ITEMS = 2_000_000
+_MAX_OPERANDS = 4096
 
 
 def parse(data: bytes, *, where: str) -> TfliteModel:
@@ -63,7 +63,7 @@ def _model(flat: Flat) -> TfliteModel:
     for _, index in metadata:
         _check(index, buffers, "buffer")
     codes = [_operator_code(table) for table in root.tables(1)]
-    subgraphs = tuple(_subgraph(table, codes, buffers) for table in _bounded(root, 2))
+    subgraphs = tuple(_subgraph(table, codes, buffers) for table in root.tables(2))
     if not subgraphs:
         raise DamagedError("it has no graph in it")
     signatures = tuple(_signature(table, subgraphs) for table in root.tables(7))
@@ -78,13 +78,6 @@ def _with_bytes(model: TfliteModel, flat: Flat) -> TfliteModel:
     sums["tables"] = len(flat.data) - sum(sums.values())
     kinds = ("weights", "tables", "strings", "quantization", "metadata")
     return replace(model, bytes_by=tuple((kind, sums.get(kind, 0)) for kind in kinds))
-
-
-def _bounded(table: Table, slot: int) -> list[Table]:
-    tables = list(table.tables(slot))
-    if len(tables) > _MAX_ITEMS:
-        raise DamagedError(f"it has {len(tables)} parts of one kind")
-    return tables
 
 
 def _check(index: int, items: tuple[object, ...] | list[tuple[str, str]], noun: str) -> int:
@@ -114,19 +107,19 @@ def _operator_code(table: Table) -> tuple[str, str]:
 def _subgraph(
     table: Table, codes: list[tuple[str, str]], buffers: tuple[tuple[int, int], ...]
 ) -> Subgraph:
-    tensors = tuple(_tensor(i, item, buffers) for i, item in enumerate(_bounded(table, 0)))
+    tensors = tuple(_tensor(i, item, buffers) for i, item in enumerate(table.tables(0)))
     operations = tuple(
-        _operation(i, item, codes, tensors) for i, item in enumerate(_bounded(table, 3))
+        _operation(i, item, codes, tensors) for i, item in enumerate(table.tables(3))
     )
-    inputs, outputs = table.integers(1), table.integers(2)
+    inputs, outputs = (table.integers(slot, most=len(tensors)) for slot in (1, 2))
     for index in (*inputs, *outputs):
         _check(index, tensors, "tensor")
     return Subgraph(table.text(4), tensors, operations, inputs, outputs)
 
 
 def _tensor(index: int, table: Table, buffers: tuple[tuple[int, int], ...]) -> Tensor:
-    shape, signature = table.integers(0), table.integers(7)
-    if len(shape) > _MAX_RANK or any(size < -1 for size in (*shape, *signature)):
+    shape, signature = (table.integers(slot, most=_MAX_RANK) for slot in (0, 7))
+    if any(size < -1 for size in (*shape, *signature)):
         raise DamagedError(f"tensor {index} has the shape {list(shape[:8])}")
     if len(signature) != len(shape):
         signature = shape
@@ -149,9 +142,9 @@ def _quantization(table: Table | None) -> TensorQuantization | None:
     if table is None:
         return None
     for slot in (0, 1):
-        table.numbers(slot, "f", "quantization")
-    scales = tuple(float(scale) for scale in table.numbers(2, "f", "quantization"))
-    zero_points = table.integers(3, "q", "quantization")
+        table.numbers(slot, "f", kind="quantization")
+    scales = tuple(float(scale) for scale in table.numbers(2, "f", kind="quantization"))
+    zero_points = table.integers(3, "q", kind="quantization")
     details = _detail_names().get(table.integer(4, "B"), "unknown")
     if not scales and not details:
         return None
@@ -166,7 +159,7 @@ def _operation(
     index: int, table: Table, codes: list[tuple[str, str]], tensors: tuple[Tensor, ...]
 ) -> Operation:
     kind, custom = codes[_check(table.integer(0, "I"), codes, "operator code")]
-    inputs, outputs = table.integers(1), table.integers(2)
+    inputs, outputs = (table.integers(slot, most=_MAX_OPERANDS) for slot in (1, 2))
     for number in (*inputs, *outputs):
         if number != -1:
             _check(number, tensors, "tensor")

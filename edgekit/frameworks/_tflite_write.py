@@ -6,6 +6,7 @@ import struct
 
 from edgekit.errors import UsageError
 from edgekit.frameworks._flat import Flat, Table
+from edgekit.frameworks._names import unique
 from edgekit.frameworks._tflite_model import TfliteModel
 from edgekit.frameworks._tflite_parse import damage_is_an_error, parse
 
@@ -127,7 +128,7 @@ def add_signature(data: bytes, *, where: str = "the model") -> bytes:
     front.point(new, signature[-1])
     front.point(signature[2], front.text("serving_default"))
     for slot, indices in ((0, main.inputs), (1, main.outputs)):
-        names = _unique([main.tensors[index].name or f"tensor_{index}" for index in indices])
+        names = unique(main.tensors[index].name or f"tensor_{index}" for index in indices)
         vector, items = front.vector([], len(indices))
         front.point(signature[slot], vector)
         for item, name, index in zip(items, names, indices, strict=True):
@@ -180,10 +181,3 @@ def _overwritten(data: bytes, span: tuple[int, int], payload: bytes) -> bytes:
     struct.pack_into("<I", changed, start - 4, len(payload))
     changed[start : start + len(payload)] = payload
     return bytes(changed)
-
-
-def _unique(names: list[str]) -> list[str]:
-    return [
-        name if name not in names[:i] else f"{name}_{names[:i].count(name)}"
-        for i, name in enumerate(names)
-    ]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -33,6 +30,8 @@ def sha256(path: Path) -> str:
 
 def sha256_stream(stream: IO[bytes]) -> str:
     """SHA-256 (hex) of what is left in a stream."""
+    import hashlib
+
     digest = hashlib.sha256()
     while chunk := stream.read(_CHUNK):
         digest.update(chunk)
@@ -41,6 +40,8 @@ def sha256_stream(stream: IO[bytes]) -> str:
 
 def digest_parts(parts: dict[str, str]) -> str:
     """SHA-256 (hex) of named parts, whatever their order."""
+    import hashlib
+
     text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(parts.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -52,6 +53,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the disk is full or the folder cannot be written; `path` is as it was.
     """
+    import shutil
+    import tempfile
+
     temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ from edgekit.frameworks._keras_load import (
     LoadedModel,
     load_model,
     saved_function,
-    unique,
     wrap,
 )
+from edgekit.frameworks._names import unique
 from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras, quiet
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ _BATCH = 256
 
 def save_keras(model: Any, path: Path) -> None:
     """Saves a model as a `.keras` file; `path` may have any name."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / "model.keras"
         with quiet():

@@ -6,7 +6,6 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,22 +57,21 @@ def kind_of(path: Path) -> Kind | None:
 
 
 def check_file(path: Path) -> Kind:
-    """Checks that the file is whole and says which kind it is.
+    """Checks that the file is whole, and its layers known to be safe; says which kind it is.
+
+    The graph of a SavedModel is not read here, but before it is loaded (that needs TensorFlow).
 
     Raises:
-        UsageError: it is not there, not whole, no Keras model, or holds Python code.
+        UsageError: it is not there, not whole, no Keras model, or has layers that `find_code`
+            refuses.
     """
     try:
         kind = _check_folder(path) if path.is_dir() else _check_regular(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    config = read_config(path, kind)
-    found = None if config is None or kind == "saved_model" else find_code(config)
-    if found:
-        raise UsageError(
-            f"{path}: the layer '{found}' holds Python code, which edgekit never runs from a file",
-            hint="replace the Lambda layer by a built-in layer, or save with model.export(DIR)",
-        )
+    found = find_code(read_config(path, kind))
+    if found is not None:
+        raise UsageError(f"{path}: {found.problem}", hint=found.hint)
     return kind
 
 
@@ -148,20 +146,22 @@ def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
 
 
 def read_config(path: Path, kind: Kind) -> Any:
-    """The model's configuration as JSON; a list of them for a SavedModel; None without any.
+    """What Keras makes the layers of, as JSON; None for a SavedModel, or without h5py for an .h5.
+
+    How the model was compiled is left out: it is never loaded, and may name losses of one's own.
 
     Raises:
         UsageError: the configuration is no JSON, or the file holds only weights.
     """
     if kind == "zip":
         with zipfile.ZipFile(path) as archive:
-            return _parse(path, archive.read(CONFIG))
-    if kind == "hdf5":
-        return _parse(path, _hdf5_config(path)) if lazy.is_installed("h5py") else None
-    metadata = path / "keras_metadata.pb"
-    if not metadata.is_file() or metadata.stat().st_size > _MAX_CONFIG_BYTES:
-        return None
-    return list(_json_strings(metadata.read_bytes()))
+            config = _parse(path, archive.read(CONFIG))
+        if isinstance(config, dict):
+            config.pop("compile_config", None)
+        return config
+    if kind == "hdf5" and lazy.is_installed("h5py"):
+        return _parse(path, _hdf5_config(path))
+    return None
 
 
 def keras_version(path: Path, kind: Kind) -> str:
@@ -213,20 +213,6 @@ def _parse(path: Path, text: str | bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: its configuration is not readable ({error})") from None
-
-
-def _json_strings(data: bytes) -> Iterator[Any]:
-    """The JSON texts in a protobuf file: one metadata string a saved node."""
-    decoder = json.JSONDecoder()
-    text = data.decode("utf-8", "replace")
-    position = text.find('{"')
-    while position >= 0:
-        try:
-            value, position = decoder.raw_decode(text, position)
-            yield value
-        except (ValueError, RecursionError):
-            position += 1
-        position = text.find('{"', position)
 
 
 def folder_files(path: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from edgekit.core.notes import Note
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks._checkpoints import Checkpoints, Epoch, plan_digest
 from edgekit.frameworks.keras import import_keras
+from edgekit.lazy import version
 from edgekit.units import format_seconds, format_share
 
 if TYPE_CHECKING:
@@ -123,15 +124,7 @@ def train(
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change what a training gives; '' where one is not installed."""
-    from importlib import metadata
-
-    found = {}
-    for package in ("tensorflow", "keras"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = ""
-    return found
+    return {package: version(package) for package in ("tensorflow", "keras")}
 
 
 def _compile(keras: Any, model: Any, settings: TrainingSettings, steps: int) -> None:

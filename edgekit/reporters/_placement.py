@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edgekit.core.runner import OpPlacement, Placement
-from edgekit.reporters._wording import clean, count
+from edgekit.reporters._wording import count
+from edgekit.text import clean
 
 __all__ = ["Group", "groups", "placement_text"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from edgekit.core.report import Report
 from edgekit.reporters._layers import Layer, largest, rest_of_file
 from edgekit.reporters._svg import INK, MUTED, REFERENCE, RESULT, WORSE, drawing, svg
-from edgekit.reporters._wording import clean, trimmed
+from edgekit.reporters._wording import trimmed
+from edgekit.text import clean
 from edgekit.units import format_bytes, format_nanoseconds, format_points
 
 if TYPE_CHECKING:

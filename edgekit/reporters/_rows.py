@@ -11,7 +11,6 @@ from edgekit.core.measurement import Latency, Memory
 from edgekit.core.report import Report
 from edgekit.reporters._wording import (
     STATUS_WORDS,
-    clean,
     count,
     file_name,
     flips_text,
@@ -19,9 +18,16 @@ from edgekit.reporters._wording import (
     ratio_text,
     row_of,
 )
-from edgekit.units import format_bytes, format_nanoseconds, format_points, format_share
+from edgekit.text import clean
+from edgekit.units import (
+    format_bytes,
+    format_nanoseconds,
+    format_points,
+    format_share,
+    share_digits,
+)
 
-__all__ = ["Check", "Row", "interval_text", "rows", "score_text"]
+__all__ = ["Check", "Row", "interval_text", "rows", "score_text", "visible_text"]
 
 
 @dataclass(frozen=True)
@@ -73,14 +79,17 @@ def score_text(score: Score | None) -> str:
     """Writes a metric's value: a share in per cent, anything else with four digits."""
     if score is None:
         return ""
-    return format_share(score.value) if score.is_share else f"{score.value:.4g}"
+    if not score.is_share:
+        return f"{score.value:.4g}"
+    return format_share(score.value, digits=share_digits(score.n))
 
 
 def interval_text(score: Score) -> str:
     """Writes the 95 % interval of a metric: '96.3 to 98.9 %'."""
     low, high = score.ci95
     if score.is_share:
-        return f"{100 * low:.1f} to {100 * high:.1f} %"
+        digits = share_digits(score.n)
+        return f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
     return f"{low:.4g} to {high:.4g}"
 
 
@@ -116,7 +125,10 @@ def _accuracy(report: Report) -> Row:
     difference = after.value - before.value if before else None
     change = ""
     if difference is not None:
-        change = format_points(difference) if after.is_share else _difference(difference)
+        digits = share_digits(after.n)
+        change = (
+            format_points(difference, digits=digits) if after.is_share else _difference(difference)
+        )
     return Row(
         "accuracy",
         clean(after.metric, most=20),
@@ -146,10 +158,17 @@ def _samples(report: Report, score: Score) -> str:
         return text
     if visible == 0:
         return f"{text}; none flipped"
-    drop = format_points(visible).lstrip("+") if score.is_share else f"{visible:.3g}"
+    drop = visible_text(visible, score)
     bounds = [v.bound for v in report.verdicts if v.metric == "max_accuracy_drop"]
     blind = ", more than the limit" if bounds and visible > min(bounds) else ""
     return f"{text}; sees drops over {drop}{blind}"
+
+
+def visible_text(drop: float, score: Score) -> str:
+    """Writes the smallest drop that the samples can show: '0.9 pt', or '0.03 pt' of many."""
+    if not score.is_share:
+        return f"{drop:.3g}"
+    return format_points(drop, digits=share_digits(score.n)).lstrip("+")
 
 
 def _agreement(report: Report) -> Row | None:
@@ -161,7 +180,7 @@ def _agreement(report: Report) -> Row | None:
     return Row(
         "agreement",
         "agreement",
-        result=format_share(judged.agreement),
+        result=format_share(judged.agreement, digits=share_digits(judged.result.n)),
         tail=f"({flips})" if flips else "",
     )
 

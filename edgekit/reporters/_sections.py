@@ -10,9 +10,10 @@ from edgekit.core.data import Score
 from edgekit.core.report import Report
 from edgekit.reporters._layers import Layer, largest, rest_of_file
 from edgekit.reporters._placement import groups
-from edgekit.reporters._rows import interval_text, score_text
+from edgekit.reporters._rows import interval_text, score_text, visible_text
 from edgekit.reporters._tables import Table
-from edgekit.reporters._wording import clean, count, file_name, ratio_text
+from edgekit.reporters._wording import count, file_name, ratio_text
+from edgekit.text import clean
 from edgekit.units import (
     format_bytes,
     format_nanoseconds,
@@ -116,8 +117,7 @@ def _visible(report: Report) -> str:
     judged = report.judgement
     if judged is None or judged.smallest_visible_drop is None:
         return ""
-    drop = judged.smallest_visible_drop
-    return format_points(drop).lstrip("+") if judged.result.is_share else f"{drop:.3g}"
+    return visible_text(judged.smallest_visible_drop, judged.result)
 
 
 def _classes(report: Report) -> Table:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from edgekit.core.report import Report
 from edgekit.reporters._rows import rows
 from edgekit.reporters._wording import (
-    clean,
     count,
     note_line,
 )
+from edgekit.text import clean
 
 __all__ = [
     "Table",

@@ -11,6 +11,7 @@ from typing import Final
 from edgekit.core.limits import Status, Verdict
 from edgekit.core.notes import Note
 from edgekit.core.report import Report
+from edgekit.text import clean
 from edgekit.units import (
     format_bytes,
     format_nanoseconds,
@@ -21,7 +22,6 @@ from edgekit.units import (
 
 __all__ = [
     "STATUS_WORDS",
-    "clean",
     "count",
     "file_name",
     "flips_text",
@@ -40,19 +40,6 @@ STATUS_WORDS: Final[Mapping[Status, str]] = {
     "unmeasured": "unmeasured",
 }
 """What a verdict is called in a table; the words differ in more than colour."""
-
-
-def clean(text: object, *, most: int = 80) -> str:
-    """Makes a name that came from a file fit to print: one line, no control codes, not too long.
-
-    A layer's name is whatever the author of the file wrote; escape codes in it would reach the
-    reader's terminal, and a line break would break the table.
-    """
-    line = "".join(char if char.isprintable() else "\ufffd" for char in str(text))
-    if len(line) <= most:
-        return line
-    tail = (most - 1) // 2
-    return f"{line[: most - 1 - tail]}…{line[-tail:]}"
 
 
 def file_name(path: str) -> str:

@@ -23,11 +23,11 @@ from edgekit.reporters._tables import (
 )
 from edgekit.reporters._wording import (
     STATUS_WORDS,
-    clean,
     file_name,
     timing_text,
     verdict_sentence,
 )
+from edgekit.text import clean
 
 __all__ = ["SUFFIX", "render"]
 

@@ -16,7 +16,8 @@ from edgekit.reporters._tables import (
     reproduce,
     verdict_heading,
 )
-from edgekit.reporters._wording import STATUS_WORDS, clean, timing_text, verdict_sentence
+from edgekit.reporters._wording import STATUS_WORDS, timing_text, verdict_sentence
+from edgekit.text import clean
 
 __all__ = ["SUFFIX", "render"]
 

@@ -9,11 +9,11 @@ from edgekit.reporters._placement import placement_text
 from edgekit.reporters._rows import Check, Row, rows
 from edgekit.reporters._wording import (
     STATUS_WORDS,
-    clean,
     note_line,
     timing_text,
     verdict_sentence,
 )
+from edgekit.text import clean
 
 __all__ = ["SUFFIX", "render"]
 

@@ -6,13 +6,12 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from edgekit.errors import UsageError
+from edgekit.lazy import version
 
 __all__ = ["Kernels", "create", "explain", "quiet_start"]
 
@@ -87,6 +86,8 @@ def quiet_start() -> Iterator[None]:
 
     The runtime is C++ and writes to the file descriptor, so that is what is held back.
     """
+    import tempfile
+
     try:
         saved = os.dup(2)
     except OSError:  # No stderr, no noise.

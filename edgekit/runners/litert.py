@@ -6,13 +6,13 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Signature
 from edgekit.core.runner import Placement
 from edgekit.errors import UsageError
+from edgekit.lazy import version
 from edgekit.runners._litert import Kernels, create, explain
 from edgekit.runners._signature import ordered, tensors
 from edgekit.runners._xnnpack import read_placement
@@ -24,6 +24,7 @@ __all__ = [
     "FORMATS",
     "FRAMEWORKS",
     "PREDICTS",
+    "UNREAL",
     "LitertSession",
     "Options",
     "open",
@@ -34,6 +35,7 @@ __all__ = [
 FORMATS = ("tflite",)
 PREDICTS = ("tflite",)
 FRAMEWORKS: frozenset[str] = frozenset()
+UNREAL = ""
 
 _MOST_ROWS = 256
 _MOST_ACTIVATION_BYTES = 64 * 2**20

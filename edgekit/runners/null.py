@@ -20,6 +20,7 @@ __all__ = [
     "FORMATS",
     "FRAMEWORKS",
     "PREDICTS",
+    "UNREAL",
     "NullSession",
     "Options",
     "open",
@@ -30,6 +31,7 @@ __all__ = [
 FORMATS = ("keras", "onnx", "tflite")
 PREDICTS: tuple[str, ...] = ()
 FRAMEWORKS: frozenset[str] = frozenset()
+UNREAL = "the null runner invents its outputs"
 
 
 @dataclass(frozen=True)

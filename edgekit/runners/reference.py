@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Signature
 from edgekit.core.runner import Placement, Session
 from edgekit.errors import EdgekitError
+from edgekit.lazy import version
 from edgekit.runners import litert
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ __all__ = [
     "FORMATS",
     "FRAMEWORKS",
     "PREDICTS",
+    "UNREAL",
     "KerasSession",
     "Options",
     "open",
@@ -31,6 +32,7 @@ __all__ = [
 FORMATS = ("keras", "tflite")
 PREDICTS = ("keras",)
 FRAMEWORKS = frozenset({"tensorflow"})
+UNREAL = ""
 """What this runner has to import, so that a measuring process is not clean with it."""
 
 _TFLITE_MARK = b"TFL3"
@@ -71,13 +73,8 @@ def unavailable() -> str:
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change the results, those that are installed."""
-    found = dict(litert.versions())
-    for name in ("tensorflow", "keras", "tf-keras"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    own = {name: version(name) for name in ("tensorflow", "keras", "tf-keras")}
+    return {**litert.versions(), **{name: found for name, found in own.items() if found}}
 
 
 class KerasSession:

@@ -35,7 +35,13 @@ def suits(signature: Signature, labels_dtype: str | None, labels_ndim: int) -> b
     return True
 
 
-def check(signature: Signature, classes: int | None, *, class_names: tuple[str, ...] = ()) -> None:
+def check(
+    signature: Signature,
+    classes: int | None,
+    *,
+    class_names: tuple[str, ...] = (),
+    label_shape: tuple[int, ...] | None = None,
+) -> None:
     """Checks that the model's first output can score the classes of the data.
 
     Raises:
@@ -60,7 +66,8 @@ def check(signature: Signature, classes: int | None, *, class_names: tuple[str, 
     if classes > scored or (class_names and len(class_names) != scored):
         found = max(classes, len(class_names))
         raise UsageError(
-            f"labels have {found} classes, and the model's output '{output.name}' has {scored}",
+            f"labels have {found} class{'' if found == 1 else 'es'}, and the model's output "
+            f"'{output.name}' has {scored}",
             hint="give the data the model was trained for",
         )
 

@@ -24,7 +24,13 @@ def suits(signature: Signature, labels_dtype: str | None, labels_ndim: int) -> b
     return False
 
 
-def check(signature: Signature, classes: int | None, *, class_names: tuple[str, ...] = ()) -> None:
+def check(
+    signature: Signature,
+    classes: int | None,
+    *,
+    class_names: tuple[str, ...] = (),
+    label_shape: tuple[int, ...] | None = None,
+) -> None:
     """Nothing is known of what the function needs."""
 
 

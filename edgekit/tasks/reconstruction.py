@@ -28,7 +28,13 @@ def suits(signature: Signature, labels_dtype: str | None, labels_ndim: int) -> b
     return labels_dtype is None or (holds_integers(labels_dtype) and labels_ndim == 1)
 
 
-def check(signature: Signature, classes: int | None, *, class_names: tuple[str, ...] = ()) -> None:
+def check(
+    signature: Signature,
+    classes: int | None,
+    *,
+    class_names: tuple[str, ...] = (),
+    label_shape: tuple[int, ...] | None = None,
+) -> None:
     """Checks that the output has the input's shape, and that labels mark normal and anomaly.
 
     Raises:

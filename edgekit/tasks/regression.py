@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,20 @@ def suits(signature: Signature, labels_dtype: str | None, labels_ndim: int) -> b
     return labels_ndim > 1 or not is_autoencoder(signature)
 
 
-def check(signature: Signature, classes: int | None, *, class_names: tuple[str, ...] = ()) -> None:
-    """Checks that there is an output whose values can be predicted ones.
+def check(
+    signature: Signature,
+    classes: int | None,
+    *,
+    class_names: tuple[str, ...] = (),
+    label_shape: tuple[int, ...] | None = None,
+) -> None:
+    """Checks that the first output has as many values a sample as the labels.
+
+    `label_shape` is the shape of one sample's label, () for a single number; None where it is not
+    known.
 
     Raises:
-        UsageError: an output with a dynamic shape.
+        UsageError: an output with a dynamic shape, or with another number of values.
     """
     output = signature.outputs[0]
     if None in output.sample_shape:
@@ -40,6 +50,26 @@ def check(signature: Signature, classes: int | None, *, class_names: tuple[str, 
             f"regression needs a fixed number of outputs, and '{output.name}' has the shape "
             f"{output.shape}"
         )
+    if label_shape is None:
+        return
+    predicted, labelled = (
+        math.prod(size or 1 for size in output.sample_shape),
+        math.prod(label_shape),
+    )
+    if predicted != labelled:
+        raise UsageError(
+            f"labels have {_values(labelled)} a sample {_shape(label_shape)}, and the model's "
+            f"output '{output.name}' has {_values(predicted)} {_shape(output.sample_shape)}",
+            hint="give one label for each value of the output, or name another task with --task",
+        )
+
+
+def _values(count: int) -> str:
+    return f"{count} value{'' if count == 1 else 's'}"
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join(str(size) for size in shape)})" if shape else "(one number)"
 
 
 def create(*, argument: str, class_names: tuple[str, ...], seed: int) -> TaskProtocol:
@@ -85,7 +115,7 @@ class _Regression:
             predicted = np.asarray(arrays[0], dtype=np.float64).reshape(len(truth), -1)
             if predicted.shape != truth.shape:
                 raise UsageError(
-                    f"labels have {truth.shape[1]} values a sample, and the output of {role} has "
+                    f"labels have {_values(truth.shape[1])} a sample, and the output of {role} has "
                     f"{predicted.shape[1]}"
                 )
             error = predicted - truth

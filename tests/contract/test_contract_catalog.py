@@ -13,7 +13,8 @@ import pytest
 from edgekit.core import catalog
 from edgekit.core.recipe import load_recipe, toml_names
 from edgekit.core.target import load_target
-from edgekit.engine.compress import plan_for
+from edgekit.engine.plans import plan_for
+from edgekit.engine.steps import load_pass
 from edgekit.errors import UsageError
 
 PACKAGE = Path(catalog.__file__).resolve().parent.parent
@@ -24,7 +25,7 @@ REQUIRED = {
     "formats": "SUFFIXES sniff check digest describe read_scaling write_scaling",
     "techniques": "Parameters",
     "conversions": "Parameters check apply verify versions",
-    "runners": "FORMATS PREDICTS FRAMEWORKS Options open unavailable versions",
+    "runners": "FORMATS PREDICTS FRAMEWORKS UNREAL Options open unavailable versions",
     "datasets": "Options load",
     "tasks": "suits check create",
     "zoo": "SETTINGS build",
@@ -115,7 +116,7 @@ def test_every_combination_is_a_plan_or_one_sentence(source: str, recipe: str, t
     assert formats[-1] == plan.target.format
     for step, before in zip(plan.steps, formats, strict=False):
         assert step.accepts == before
-        importlib.import_module(step.module)
+        assert load_pass(step).__all__
 
 
 def _string_constants(path: Path) -> typing.Iterator[tuple[int, str]]:

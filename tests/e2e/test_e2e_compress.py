@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -113,7 +115,7 @@ def test_the_file_alone_carries_its_input_scaling(tmp_path: Path) -> None:
 
 def test_validate_compares_across_formats(tmp_path: Path, shared_cache: Path) -> None:
     assert edgekit("compress", *ZOO, "--recipe", "int8", "--out", tmp_path / "o").code == 0
-    (keras_file,) = shared_cache.glob("steps/*/model.keras")
+    keras_file = next(shared_cache.glob("steps/*/model.keras"))
     outcome = edgekit(
         *("validate", tmp_path / "o/model.tflite", "--reference", keras_file),
         *("--data", "digits", "--json"),
@@ -122,6 +124,70 @@ def test_validate_compares_across_formats(tmp_path: Path, shared_cache: Path) ->
     report = json.loads(outcome.out)
     assert report["result"]["agreement"] > 0.98
     assert report["result"]["accuracy"]["value"] > 0.95
+
+
+def test_each_model_is_fed_with_its_own_scaling(tmp_path: Path, shared_cache: Path) -> None:
+    """Two files that differ in their stored scaling alone score side by side as they do alone."""
+    from edgekit.core.artifact import InputScaling
+    from edgekit.frameworks import scaling, tflite
+
+    assert edgekit("compress", *ZOO, "--recipe", "float32", "--out", tmp_path / "o").code == 0
+    good, inverted = tmp_path / "o/model.tflite", tmp_path / "inverted.tflite"
+    payload = scaling.dump(InputScaling((-1 / 16,), (1.0,), 0.0, 16.0))
+    inverted.write_bytes(tflite.with_metadata(good.read_bytes(), scaling.KEY, payload))
+    alone = {}
+    for path in (good, inverted):
+        outcome = edgekit("validate", path, "--data", "digits", "--json")
+        alone[path] = json.loads(outcome.out)["value"]
+    assert alone[good] > 0.95 > 0.5 > alone[inverted]
+    for model, reference in ((inverted, good), (good, inverted)):
+        outcome = edgekit("validate", model, "--reference", reference, "--data", "digits", "--json")
+        report = json.loads(outcome.out)
+        assert report["result"]["accuracy"]["value"] == alone[model]
+        assert report["reference"]["accuracy"]["value"] == alone[reference]
+        assert report["result"]["agreement"] < 0.5
+
+
+def test_a_damaged_cache_entry_is_made_again(tmp_path: Path, tiny_float: Path) -> None:
+    plain = (tiny_float, "--recipe", "float16", "--target", "null")
+    for name in ("first", "second"):
+        edgekit("compress", *plain, "--out", tmp_path / name)
+        digest = report_of(tmp_path / name)["result"]["digest"]
+        assert hashlib.sha256((tmp_path / name / "model.tflite").read_bytes()).hexdigest() == digest
+        for cached in Path(os.environ["EDGEKIT_CACHE"]).glob("steps/*/model.tflite"):
+            if hashlib.sha256(cached.read_bytes()).hexdigest() == digest:
+                content = bytearray(cached.read_bytes())
+                content[len(content) // 2] ^= 0xFF
+                cached.write_bytes(content)
+    assert not report_of(tmp_path / "second")["steps"][0]["cached"]
+
+
+def test_test_samples_alone_are_enough_where_nothing_calibrates(
+    tmp_path: Path, tiny_float: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((40, 8, 8, 1), dtype=np.float32)
+    np.savez(tmp_path / "d.npz", x_test=x, y_test=np.arange(40) % 3)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text('summary = "float16"\n[[technique]]\nname = "quantize"\nscheme = "float16"\n')
+    outcome = edgekit(
+        *("compress", tiny_float, "--recipe", recipe, "--target", "cpu-litert"),
+        *("--data", f"npz:{tmp_path}/d.npz", "--out", tmp_path / "out"),
+    )
+    assert outcome.code == 0, outcome
+    assert report_of(tmp_path / "out")["result"]["accuracy"]["n"] == 40
+
+
+def test_the_source_is_never_overwritten(tmp_path: Path, tiny_float: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    only_copy = tmp_path / "mine/model.tflite"
+    only_copy.write_bytes(tiny_float.read_bytes())
+    outcome = edgekit(
+        *("compress", only_copy, "--recipe", "float16", "--target", "null"),
+        *("--out", tmp_path / "mine", "--force"),
+    )
+    assert outcome.err.startswith(f"error: --out '{tmp_path}/mine' holds the model that is to be")
+    assert (outcome.code, only_copy.read_bytes()) == (2, tiny_float.read_bytes())
 
 
 def test_a_tflite_file_becomes_int8_with_unlabelled_samples(
@@ -172,7 +238,7 @@ def test_the_null_target_runs_nothing(tmp_path: Path, repository: Path) -> None:
     )
     assert outcome.code == 0, outcome
     assert (
-        "the null runner runs nothing"
+        "the null runner invents its outputs"
         in check_report(out, repository)["result"]["placement"]["reason"]
     )
 

@@ -85,6 +85,23 @@ def test_two_at_once_both_succeed(tmp_path: Path, tiny_float: Path) -> None:
     assert models[0] == models[1]
 
 
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_two_trainings_at_once_are_one(tmp_path: Path) -> None:
+    """The second waits for the first and takes its model; it trains nothing."""
+    running = [
+        start(tmp_path / "cache", *ZOO, "--out", tmp_path / f"out{number}") for number in range(2)
+    ]
+    for process in running:
+        _, err = process.communicate(timeout=180)
+        assert (process.returncode, err) == (0, "")
+    reports = [
+        json.loads((tmp_path / f"out{number}/report.json").read_text()) for number in range(2)
+    ]
+    assert reports[0]["result"]["digest"] == reports[1]["result"]["digest"]
+    assert sorted(report["steps"][0]["cached"] for report in reports) == [False, True]
+
+
 def test_two_on_one_output_leave_one_whole_result(tmp_path: Path, tiny_float: Path) -> None:
     plain = ("--recipe", "dynamic-int8", "--target", "null", "--out", tmp_path / "out", "--force")
     running = [start(tmp_path / "cache", tiny_float, *plain) for _ in range(2)]
@@ -94,6 +111,7 @@ def test_two_on_one_output_leave_one_whole_result(tmp_path: Path, tiny_float: Pa
         codes.append(process.returncode)
         assert "Traceback" not in err
     assert 3 in codes
+    assert set(codes) <= {2, 3}
     assert names(tmp_path / "out") == ["model.tflite", "report.html", "report.json", "report.md"]
     assert names(tmp_path) == ["cache", "out"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.core.artifact import Artifact, Signature
+from edgekit.core.artifact import Artifact, Signature, TensorSpec
 from edgekit.core.description import Description
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
@@ -49,15 +49,23 @@ def prove(
     _prove_smaller(parameters, before, after)
     probes = work.probes(_PROBES)
     ranges = output_ranges(model) if parameters.is_static else {}
-    for spec, expected, values in zip(
-        after.signature.outputs,
-        work.predict(source, probes),
-        work.predict(result, probes),
-        strict=True,
-    ):
-        _prove_finite(parameters, spec.name, expected, values)
+    places = _places(before.signature.inputs, after.signature.inputs)
+    expected = work.predict(source, probes)
+    made = work.predict(result, tuple(probes[place] for place in places))
+    places = _places(before.signature.outputs, after.signature.outputs)
+    for spec, place, values in zip(after.signature.outputs, places, made, strict=True):
+        _prove_finite(parameters, spec.name, expected[place], values)
         if spec.name in ranges:
-            _record_range(ranges[spec.name], expected, values, work)
+            _record_range(ranges[spec.name], expected[place], values, work)
+
+
+def _places(before: tuple[TensorSpec, ...], after: tuple[TensorSpec, ...]) -> list[int]:
+    """For each tensor of the result its place in the source: by name where both have the same
+    names, for the converter may have another order than the source; else by position."""
+    names = [spec.name for spec in before]
+    if len(set(names)) == len(names) and set(names) == {spec.name for spec in after}:
+        return [names.index(spec.name) for spec in after]
+    return list(range(len(after)))
 
 
 def _broken(parameters: Parameters, text: str, hint: str = "") -> PromiseError:
@@ -105,7 +113,8 @@ def _prove_weights(parameters: Parameters, model: TfliteModel, work: Work) -> No
             work.note("left in float32", tensor.name, f"{tensor.size_bytes} bytes of constants")
     if flat:
         total = sum(tensor.size_bytes for tensor in flat)
-        work.note("left in float32", f"{len(flat)} biases and other vectors", f"{total} bytes")
+        noun = "bias or other vector" if len(flat) == 1 else "biases and other vectors"
+        work.note("left in float32", f"{len(flat)} {noun}", f"{total} bytes")
 
 
 def _prove_smaller(parameters: Parameters, before: Description, after: Description) -> None:

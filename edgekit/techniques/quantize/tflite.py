@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Artifact
@@ -13,10 +11,13 @@ from edgekit.core.description import Description
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks.tflite import add_signature, parse, read_bytes, read_model
+from edgekit.lazy import version
 from edgekit.techniques.quantize import Parameters
-from edgekit.techniques.quantize._engine import Calibration, EngineError, opens, quantize
+from edgekit.techniques.quantize._engine import Calibration, EngineError, quantize
+from edgekit.techniques.quantize._opening import opens
 from edgekit.techniques.quantize._promises import find_float_ops, names
 from edgekit.techniques.quantize._proof import prove
+from edgekit.techniques.quantize._refusals import refuse
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -26,7 +27,12 @@ __all__ = ["apply", "check", "verify", "versions"]
 
 _ANCESTOR = "keras"
 _SHOWN = 3
-_INTEGERS = ("int8", "uint8", "int16", "int4", "int2")
+_HINTS = {
+    True: "skip = [...] leaves ops in float, allow_float = true accepts those that stay float, and "
+    'scheme = "dynamic-int8" quantizes the weights alone',
+    False: "skip = [...] leaves ops as they are",
+}
+"""What to do where a scheme does not work, for static schemes and the others."""
 
 
 def versions() -> Mapping[str, str]:
@@ -35,53 +41,8 @@ def versions() -> Mapping[str, str]:
 
 
 def check(parameters: Parameters, source: Description) -> None:
-    """Raises UsageError for a model that is quantized already, and for a `skip` without a match."""
-    _check_float(parameters, source)
-    known = [op.name for op in source.ops]
-    for pattern in parameters.skip:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3)
-            raise UsageError(
-                f"quantize: skip '{pattern}' matches no op of the model",
-                hint=f"did you mean {' or '.join(repr(name) for name in near)}?"
-                if near
-                else "`edgekit inspect MODEL` lists the names of its ops",
-            )
-
-
-def _check_float(parameters: Parameters, source: Description) -> None:
-    narrow = next((weight for weight in source.weights if weight.dtype in _INTEGERS), None)
-    inner = next((op for op in source.ops if op.kind in ("QUANTIZE", "DENSIFY")), None)
-    edges = (*source.signature.inputs, *source.signature.outputs)
-    edge = next((spec for spec in edges if spec.quantization is not None), None)
-    found = (
-        f"weight '{narrow.name}' is {narrow.dtype}"
-        if narrow
-        else f"'{edge.name}' is {edge.dtype}"
-        if edge
-        else ""
-    )
-    if found:
-        raise UsageError(
-            f"quantize: the model is quantized already ({found})",
-            hint="start from the float model, or use it as it is with the recipe 'float32'",
-        )
-    if inner is not None and inner.kind == "DENSIFY":
-        raise UsageError(
-            f"quantize: the model keeps weights sparse (DENSIFY '{inner.name}'), which the "
-            "quantizer cannot read",
-            hint="start from the dense float model",
-        )
-    if inner is not None:
-        raise UsageError(
-            f"quantize: the model is partly quantized already (QUANTIZE '{inner.name}')",
-            hint="start from the float model",
-        )
-    if parameters.scheme == "float16" and any(w.dtype == "float16" for w in source.weights):
-        raise UsageError(
-            "quantize: the weights of the model are float16 already",
-            hint="use it as it is with the recipe 'float32'",
-        )
+    """Raises UsageError for a model that the scheme cannot treat, and a `skip` without a match."""
+    refuse(parameters, source)
 
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
@@ -147,7 +108,8 @@ def _check_count(count: int, used: int, work: Work) -> None:
             "quantize: the data has no sample to calibrate on", hint="give more data with --data"
         )
     if used < count:
-        work.note("fewer samples", "calibration", f"{used} were used, and {count} are asked for")
+        verb = "was" if used == 1 else "were"
+        work.note("fewer samples", "calibration", f"{used} {verb} used, and {count} are asked for")
 
 
 def _by_engine(
@@ -165,21 +127,27 @@ def _by_engine(
         key = signature.key if signature else "serving_default"
         calibration = Calibration(key, _feed(parameters, work.describe(source), work))
     made = quantize(content, parameters, calibration=calibration, skipped=skipped)
-    reason = opens(made.content) or _unasked(parameters, made.content, skipped)
+    reason = _flaw(parameters, made.content, skipped, work)
     if reason:
         raise EngineError(reason)
     if made.widened:
         shown = ", ".join(name.partition(";")[0] for name in made.widened[:_SHOWN])
         more = " ..." if len(made.widened) > _SHOWN else ""
         reason = "calibration saw all but zero, a range too narrow for the kernels"
-        work.note("widened", f"{len(made.widened)} tensors: {shown}{more}", reason)
+        noun = "tensor" if len(made.widened) == 1 else "tensors"
+        work.note("widened", f"{len(made.widened)} {noun}: {shown}{more}", reason)
     return made.content
 
 
-def _unasked(parameters: Parameters, content: bytes, skipped: frozenset[str]) -> str:
-    if not parameters.is_static or parameters.allow_float:
-        return ""
-    model = parse(content, where="the quantized model")
+def _flaw(parameters: Parameters, content: bytes, skipped: frozenset[str], work: Work) -> str:
+    """Why a quantized file cannot be taken: the runtime does not open it, or an op is in float."""
+    try:
+        model = parse(content, where="the quantized model")
+    except UsageError as error:
+        return error.message
+    reason = opens(content, model, folder=work.folder)
+    if reason or not parameters.is_static or parameters.allow_float:
+        return reason
     return find_float_ops(model, skipped, float_io=parameters.io == "float").sentence
 
 
@@ -195,17 +163,17 @@ def _by_converter(
 
     ancestor = work.ancestor(_ANCESTOR)
     failed = f"quantize: {parameters.scheme} does not work on this model: {reason}"
-    hint = "skip = [...] leaves ops in float, allow_float = true accepts those that stay float"
+    hint = _HINTS[parameters.is_static]
     if ancestor is None or obstacle(parameters):
         why = obstacle(parameters) or "there is no Keras model to convert again"
         raise PromiseError(f"{failed}; TFLiteConverter cannot help: {why}", hint=hint)
     description = work.describe(source)
     feed, batch = _feed(parameters, description, work), description.signature.inputs[0].shape[0]
     try:
-        content = convert(ancestor.path, parameters, batch=batch, feed=feed)
+        content = convert(ancestor.path, parameters, batch=batch, feed=feed, folder=work.folder)
     except ConverterError as error:
         raise PromiseError(f"{failed}; nor does TFLiteConverter: {error}", hint=hint) from error
-    left = opens(content) or _unasked(parameters, content, skipped)
+    left = _flaw(parameters, content, skipped, work)
     if left:
         raise PromiseError(f"{failed}; nor does TFLiteConverter: {left}", hint=hint)
     work.note("fallback", "quantized by TFLiteConverter from the Keras model", reason)

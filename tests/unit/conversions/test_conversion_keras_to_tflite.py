@@ -53,17 +53,28 @@ class TestCheck:
         with pytest.raises(UsageError) as caught:
             conversion.check(None, described(None, None, 3))
         assert caught.value.message == (
-            "input 'image' has the shape (?, ?, 3), and only the batch may be open"
+            "input 'image' of the model has the shape (?, ?, 3), and only the batch may be open"
         )
 
     @pytest.mark.parametrize(("batch", "asked"), [(1, "a batch of 1"), (0, "an open batch")])
     def test_another_fixed_batch(self, batch: int, asked: str) -> None:
         with pytest.raises(UsageError) as caught:
             conversion.check(Parameters(batch), described(8, 3))
-        assert (
-            caught.value.message == f"input 'image' has the shape (8, 3), and {asked} is asked for"
+        assert caught.value.message == (
+            f"input 'image' of the model has the shape (8, 3), and {asked} is asked for"
         )
-        assert caught.value.hint == "convert it with batch=8, or save it with an open batch (None)"
+        assert caught.value.hint == (
+            "`edgekit convert MODEL --conversion-options batch=8`, or save it with an open batch "
+            "(None)"
+        )
+
+    def test_text(self) -> None:
+        text = Signature((TensorSpec("words", (None, 1), "string"),), ())
+        with pytest.raises(UsageError) as caught:
+            conversion.check(None, Description("keras", text, (), (), 1, (), 0))
+        assert caught.value.message == (
+            "input 'words' of the model holds text, and only numbers can be converted"
+        )
 
     def test_what_can_be_converted(self) -> None:
         conversion.check(None, described(None, 8, 8, 1))
@@ -77,15 +88,13 @@ class TestExplain:
             "the native TFLite runtime\nTF Select ops: MatrixInverse, Cholesky\nDetails:\n"
         )
         assert error.message == (
-            "convert: TensorFlow Lite has no form of its own for: Cholesky, MatrixInverse"
+            "TensorFlow Lite has no form of its own for: Cholesky, MatrixInverse"
         )
-        assert "allow_select_ops = true" in error.hint
+        assert "`edgekit convert MODEL --conversion-options allow_select_ops=true`" in error.hint
 
     def test_names_ops_that_no_runtime_has(self) -> None:
         error = explain("Some ops in the model are custom ops\nCustom ops: Erfinv\nDetails:")
-        assert error.message == (
-            "convert: no TensorFlow Lite runtime has the ops of the model: Erfinv"
-        )
+        assert error.message == ("no TensorFlow Lite runtime has the ops of the model: Erfinv")
 
     @pytest.mark.parametrize(
         ("text", "reason"),
@@ -93,7 +102,7 @@ class TestExplain:
         ids=["text", "nothing"],
     )
     def test_anything_else_in_its_own_words(self, text: str, reason: str) -> None:
-        assert explain(text).message == f"convert: TFLiteConverter failed: {reason}"
+        assert explain(text).message == f"TFLiteConverter failed: {reason}"
 
 
 class TestCompare:
@@ -102,7 +111,7 @@ class TestCompare:
         with pytest.raises(PromiseError) as caught:
             compare((good, bad), (good, bad + 1), signature("a", "b"), signature("a", "b"), work)
         assert caught.value.message == (
-            "convert: output 'b' of the .tflite differs from the Keras model by 0.01 of its "
+            "output 'b' of the .tflite differs from the Keras model by 0.01 of its "
             "largest value, and at most 0.0001 is allowed"
         )
 
@@ -110,26 +119,43 @@ class TestCompare:
         first, second = np.ones((4, 2)), np.zeros((4, 2))
         compare((first, second), (second, first), signature("z", "a"), signature("a", "z"), work)
         (note,) = work.noted("proven equal")
-        assert note.item == "2 outputs on 32 inputs"
+        assert note.item == "2 outputs on 4 inputs"
 
     def test_an_output_without_a_counterpart(self, work: FakeWork) -> None:
         values = (np.ones((4, 2)),)
         with pytest.raises(PromiseError) as caught:
             compare(values, values, signature("a"), signature("b"), work)
-        assert caught.value.message == "convert: output 'a' has no counterpart"
+        assert caught.value.message == "output 'a' has no counterpart"
 
     def test_another_shape(self) -> None:
         with pytest.raises(PromiseError) as caught:
             relative_difference("a", np.ones((4, 2)), np.ones((4, 3)))
         assert caught.value.message == (
-            "convert: output 'a' of the .tflite has the shape (4, 3), and (4, 2) in the Keras model"
+            "output 'a' of the .tflite has the shape (4, 3), and (4, 2) in the Keras model"
         )
 
-    def test_nan_on_one_side_is_never_equal(self, work: FakeWork) -> None:
-        made = np.array([[np.nan, 1.0]])
-        with pytest.raises(PromiseError):
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_result_that_is_not_finite(self, value: float, work: FakeWork) -> None:
+        made = np.array([[value, 1.0]])
+        with pytest.raises(PromiseError) as caught:
             compare((np.ones((1, 2)),), (made,), signature("a"), signature("a"), work)
-        assert relative_difference("a", made, made) == 0.0
+        assert caught.value.message == (
+            "output 'a' of the .tflite has 1 of 2 values NaN or infinite on the compared inputs, "
+            "and the Keras model none"
+        )
+
+    @pytest.mark.parametrize("value", [np.nan, -np.inf])
+    def test_a_reference_that_is_not_finite_proves_nothing(
+        self, value: float, work: FakeWork
+    ) -> None:
+        """Not even against the very same values: NaN is equal to nothing."""
+        both = np.array([[value, 1.0, value]])
+        with pytest.raises(UsageError) as caught:
+            compare((both,), (both,), signature("a"), signature("a"), work)
+        assert caught.value.message == (
+            "output 'a' of the Keras model has 2 of 3 values NaN or infinite on the compared inputs"
+        )
+        assert work.notes == []
 
     def test_anything_for_zero_is_never_equal(self) -> None:
         assert relative_difference("a", np.zeros(3), np.full(3, 1e-9)) == float("inf")
@@ -196,6 +222,7 @@ class TestWithTensorFlow:
         work.output.write_bytes(bytes(convert_object_to_bytearray(model)))
         with pytest.raises(PromiseError) as caught:
             conversion.verify(None, work.source, artifact(work.output), work)
+        assert caught.value.message.startswith("model 'two': output '")
         assert "differs from the Keras model" in caught.value.message
 
     def test_same_bytes_in_another_process(self, saved: Path, tmp_path: Path) -> None:
@@ -228,7 +255,7 @@ class TestWithTensorFlow:
         with pytest.raises(PromiseError) as caught:
             conversion.apply(None, work.source, work)
         assert caught.value.message == (
-            "convert: TensorFlow Lite has no form of its own for: MatrixInverse"
+            "model 'inverse': TensorFlow Lite has no form of its own for: MatrixInverse"
         )
         self.convert(work, Parameters(allow_select_ops=True))
         assert [note.item for note in work.noted("not proven equal")] == ["FlexMatrixInverse"]

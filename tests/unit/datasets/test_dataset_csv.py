@@ -121,6 +121,18 @@ def test_text_in_a_number_column_names_row_and_column(table):
     assert error(path).message == f"--data 'csv:{path}': row 3, column 'b': 'four' is no number"
 
 
+@pytest.mark.parametrize("value", ["1e999", "inf", "-Infinity", "1e39", "+nan"])
+@pytest.mark.parametrize("column", ["a", "price"])
+def test_a_value_that_no_float32_holds_names_row_and_column(table, column, value):
+    """Before anything is computed with it: a mean over it would warn, and say no row."""
+    row = f"{value},2.5" if column == "a" else f"2,{value}"
+    path = table(f"a,price\n1,1.5\n{row}\n3,3.5\n4,4.5\n")
+    found = error(path, task="regression")
+    assert found.message == (
+        f"--data 'csv:{path}': row 3, column '{column}': '{value}' is no finite number of 32 bits"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -128,6 +140,7 @@ def test_text_in_a_number_column_names_row_and_column(table):
         ("1,2,3\n4,5,6\n", "row 1 is no header: 1, 2, 3"),
         ("a,a,y\n1,2,3\n", "row 1 has the column 'a' more than once"),
         ("a,y\n1,2,3\n", "row 2 has 3 values, and the header has 2"),
+        ("a,y\n1\n", "row 2 has 1 value, and the header has 2"),
         ("a,y\n", "no row is left"),
         ("a,y\n,1\n", "no row is left (1 had a missing value)"),
         ("a;y\n1;2\n", "has no column besides the label: a;y"),

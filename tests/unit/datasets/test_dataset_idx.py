@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgekit.core.artifact import Signature, TensorSpec
 from edgekit.datasets import idx
 from edgekit.errors import UsageError
+from edgekit.units import format_bytes
 
 IMAGES = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
 LABELS = np.array([0, 1, 2, 1, 0], np.uint8)
@@ -95,6 +96,21 @@ def test_a_wrong_magic_names_file_and_magic(tmp_path):
     )
 
 
+def test_an_empty_file_has_no_magic(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b""))
+    assert error(tmp_path).message == (
+        f"--data 'idx:{tmp_path}': train-images-idx3-ubyte.gz: is empty, and no IDX file"
+    )
+
+
+def test_a_header_that_ends_early(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(encoded(IMAGES)[:6])
+    assert error(tmp_path).message == (
+        f"--data 'idx:{tmp_path}': train-images-idx3-ubyte: the magic is 0x00000803, and the sizes "
+        "that it announces (3) are not there"
+    )
+
+
 def test_a_file_with_too_few_bytes(tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(encoded(IMAGES)[:-1])
     assert error(tmp_path).message == (
@@ -120,6 +136,23 @@ def test_large_gzip_files_are_mapped(tmp_path, monkeypatch):
     np.testing.assert_array_equal(load(tmp_path).train.x[0][..., 0], IMAGES)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(encoded(IMAGES)[:-3]))
     assert error(tmp_path).message.endswith("60 bytes, and has 57")
+
+
+def test_a_gzip_bomb_is_refused_before_it_grows(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "scratch_map", None)
+    zeros = np.zeros((80_000, 30, 30), np.uint8)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(encoded(zeros), 9))
+    assert error(tmp_path).message == (
+        f"--data 'idx:{tmp_path}': train-images-idx3-ubyte.gz: grows from "
+        f"{format_bytes(path.stat().st_size)} to 72.0 MB, which looks like a gzip bomb"
+    )
+
+
+def test_a_header_that_promises_too_much_is_refused(tmp_path):
+    header = bytes((0, 0, 0x08, 3)) + np.array([1 << 20, 1 << 10, 1 << 10], ">u4").tobytes()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header))
+    assert error(tmp_path).message.endswith("to 1100 GB, which looks like a gzip bomb")
 
 
 def test_no_folder_and_no_files(tmp_path):

@@ -108,12 +108,12 @@ def test_truncated_jpegs_are_dropped(tmp_path):
 def test_a_decompression_bomb_is_dropped(folder, monkeypatch):
     monkeypatch.setattr(images, "_MAX_PIXELS", 30)
     picture(folder / "cat" / "big.png", size=(50, 50))
-    assert load(folder).notes[0].item == "1 files"
+    assert load(folder).notes[0].item == "1 file"
 
 
 def test_an_oversized_file_is_not_even_read(folder, monkeypatch):
     monkeypatch.setattr(images, "_MAX_FILE_BYTES", 10)
-    assert "has no image in" in error(folder).message
+    assert error(folder).message.endswith(" (3 files there are no image)")
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):

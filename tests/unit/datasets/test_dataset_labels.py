@@ -5,13 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgekit.core.artifact import Signature, TensorSpec
 from edgekit.core.notes import Note
 from edgekit.datasets._labels import read_labels
 from edgekit.errors import UsageError
 
 
-def read(*labels):
-    return read_labels(tuple(None if y is None else np.array(y) for y in labels), where="D")
+def read(*labels, signature=None):
+    given = tuple(None if y is None else np.array(y) for y in labels)
+    return read_labels(given, where="D", signature=signature)
+
+
+def scoring(*output):
+    return Signature((), (TensorSpec("out", (None, *output), "float32"),))
 
 
 def error(*labels):
@@ -49,6 +55,54 @@ def test_text_becomes_indices_with_names():
 def test_floats_are_targets():
     (y,), _, _ = read([0.5, -3.0])
     assert y.tolist() == [0.5, -3.0]
+
+
+WHOLE = (Note("converted", "labels", "whole numbers stored as floats to class indices"),)
+
+
+def test_floats_that_are_class_indices_become_integers_and_are_noted():
+    (train, test), names, notes = read([0.0, 1.0, 2.0], [2.0])
+    assert (train.tolist(), test.tolist(), names, notes) == ([0, 1, 2], [2], (), WHOLE)
+    assert (str(train.dtype), str(test.dtype)) == ("int64", "int64")
+
+
+def test_a_column_of_such_floats_is_a_list():
+    assert read([[0.0], [1.0]])[0][0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("output", [(1,), (), (3,), (None,)])
+def test_zeros_and_ones_are_classes_for_any_model(output):
+    assert read([0.0, 1.0, 1.0], signature=scoring(*output))[2] == WHOLE
+
+
+def test_one_output_value_cannot_score_three_classes():
+    assert read([0.0, 1.0, 2.0], signature=scoring(1))[2] == ()
+    assert read([0.0, 1.0, 2.0], signature=scoring(3))[2] == WHOLE
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0.0, 0.5],
+        [1.0, 2.0, 3.0],
+        [10.0, 20.0, 30.0],
+        [-1.0, 0.0, 1.0],
+        [0.0, 0.0],
+        [0.0, 1.0, np.nan],
+        [0.0, 1.0, np.inf],
+        [[0.0, 1.0], [1.0, 1.0]],
+        [float(i) for i in range(1001)],
+    ],
+    ids=["halves", "from 1", "gaps", "negative", "one", "nan", "inf", "two", "too many"],
+)
+def test_other_floats_stay(labels):
+    (y,), _, notes = read(labels)
+    assert (y.dtype.kind, notes) == ("f", ())
+
+
+def test_both_pools_decide():
+    (train, test), _, notes = read([0.0, 1.0], [0.5])
+    assert (train.dtype.kind, test.dtype.kind, notes) == ("f", "f", ())
 
 
 def test_no_labels():

@@ -170,6 +170,7 @@ def test_a_header_that_lies_about_its_size(tmp_path):
 
 def test_a_bomb_is_refused_before_it_grows(tmp_path, monkeypatch):
     monkeypatch.setattr(_npy, "_BOMB_BYTES", 1000)
+    monkeypatch.setattr(_npy, "LARGE_BYTES", 1000)
     path = tmp_path / "a.npz"
     np.savez_compressed(path, x=np.zeros((1000, 1000), np.uint8))
     assert "which looks like a zip bomb" in error(path).message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from edgekit.errors import UsageError
 def made(cache: StepCache, text: str = "weights") -> CachedStep:
     path = cache.root / "model.x"
     path.write_text(text)
-    return CachedStep(path, "digest", 1.5, (Note("skipped", "conv1", "why"),), {"epochs": 3})
+    return CachedStep(path, "digest", 1.5, (Note("skipped", "conv1", "why"),))
 
 
 def test_finds_what_was_stored(tmp_path: Path) -> None:
@@ -24,7 +26,6 @@ def test_finds_what_was_stored(tmp_path: Path) -> None:
     assert cache.find("key") == stored
     assert stored.path.read_text() == "weights"
     assert stored.notes == (Note("skipped", "conv1", "why"),)
-    assert stored.facts == {"epochs": 3}
     assert not list((tmp_path / "scratch").iterdir())
 
 
@@ -52,6 +53,34 @@ def test_a_twin_stored_meanwhile_is_kept(tmp_path: Path) -> None:
     first = cache.store("key", made(cache).path, made(cache))
     inode = first.path.stat().st_ino
     assert cache.store("key", made(cache).path, made(cache)).path.stat().st_ino == inode
+
+
+def test_a_twin_that_lands_in_between_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The twin appears after the look and before the rename, which then meets a full folder."""
+    cache, other = StepCache(tmp_path), StepCache(tmp_path)
+    replace = os.replace
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        other.store("key", made(other, "twin").path, made(other, "twin"))
+        replace(source, target)
+
+    first = made(cache)
+    monkeypatch.setattr(os, "replace", late)
+    stored = cache.store("key", first.path, first)
+    assert stored.path.read_text() in ("twin", "weights")
+
+
+def test_what_a_killed_run_left_is_swept_after_a_day(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    for name, age in (("old", 2 * 86400), ("new", 60)):
+        (cache.root / "scratch" / name).mkdir()
+        moment = time.time() - age
+        os.utime(cache.root / "scratch" / name, (moment, moment))
+    StepCache(tmp_path)
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["new"]
 
 
 def test_scratch_is_gone_after_a_crash(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.engine.files import new_file, new_folder, size_bytes
+from edgekit.engine.files import disk_errors, new_file, new_folder, size_bytes
 from edgekit.errors import UsageError
 
-NAMES = ("model.", "report.")
+NAMES = frozenset({"model.x", "report.json"})
 
 
 def fill(folder: Path, text: str) -> None:
@@ -90,25 +90,46 @@ def test_an_empty_folder_is_nobodys_loss(tmp_path: Path) -> None:
     ("number", "words"),
     [(errno.ENOSPC, "no space left on device"), (errno.EROFS, "read-only file system")],
 )
-def test_a_disk_that_refuses_is_one_sentence(
-    tmp_path: Path, number: int, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_refuses_is_one_sentence(number: int, words: str) -> None:
+    with pytest.raises(UsageError) as caught, disk_errors("--out", Path("out")):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.message == f"--out 'out': {words}"
+    with pytest.raises(OSError, match="odd"), disk_errors("--out", Path("out")):
+        raise OSError(errno.EIO, "odd")
+
+
+def test_a_folder_that_fills_up_meanwhile_is_not_lost(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
-        pytest.raises(UsageError) as caught,
-        new_folder(out, what="--out", replaces=NAMES, force=False),
+        pytest.raises(UsageError, match="did not make, such as 'mine.txt'"),
+        new_folder(out, what="--out", replaces=NAMES, force=False) as folder,
     ):
-        raise OSError(number, os.strerror(number))
-    assert caught.value.message == f"--out '{out}': {words}"
-    assert listing(tmp_path) == []
+        fill(folder, "new")
+        out.mkdir()
+        (out / "mine.txt").write_text("precious")
+    assert (out / "mine.txt").read_text() == "precious"
+    assert listing(tmp_path) == ["out"]
 
 
-def test_other_errors_of_the_system_stay_what_they_are(tmp_path: Path) -> None:
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with new_folder(tmp_path / "link", what="--out", replaces=NAMES, force=False) as folder:
+        fill(folder, "new")
+    assert (tmp_path / "link").is_symlink()
+    assert listing(tmp_path / "real") == ["model.x"]
+
+
+@pytest.mark.parametrize("place", [".", "..", "/"])
+def test_a_folder_in_use_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(OSError, match="odd"),
-        new_folder(tmp_path / "out", what="--out", replaces=NAMES, force=False),
+        pytest.raises(UsageError, match="is a folder in use"),
+        new_folder(Path(place), what="--out", replaces=NAMES, force=True),
     ):
-        raise OSError(errno.EIO, "odd")
+        pass
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:

@@ -149,3 +149,27 @@ def test_two_saves_have_one_digest(nested: Any, tmp_path: Path) -> None:
         with quiet():
             nested.save(str(tmp_path / name))
     assert format_keras.digest(tmp_path / "a.keras") == format_keras.digest(tmp_path / "b.keras")
+
+
+@pytest.mark.tensorflow
+def test_the_bytes_of_every_kind_add_up(tmp_path: Path) -> None:
+    keras = import_keras()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.compile("adam", "mse")
+    with quiet():
+        model.fit(np.ones((8, 4), np.float32), np.ones((8, 3), np.float32), verbose=0)
+        model.save(str(tmp_path / "m.keras"))
+        model.save(str(tmp_path / "m.h5"))
+        model.export(str(tmp_path / "m"))
+    weights = 4 * (4 * 3 + 3)
+    optimizer = 2 * weights + 4 + 8
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        config = archive.getinfo("config.json").file_size
+    for name, held in (("m.keras", optimizer), ("m.h5", optimizer), ("m", None)):
+        described = format_keras.describe(tmp_path / name)
+        split = dict(described.bytes_by)
+        assert sum(split.values()) == described.size_bytes
+        assert (split["weights"], split.get("optimizer")) == (weights, held)
+        assert split["container"] > 0
+    assert dict(format_keras.describe(tmp_path / "m.keras").bytes_by)["config"] == config
+    assert split["graph"] == (tmp_path / "m" / "saved_model.pb").stat().st_size

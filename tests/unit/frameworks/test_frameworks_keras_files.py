@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from edgekit.errors import UsageError
-from edgekit.frameworks._keras_code import find_code
 from edgekit.frameworks.keras_files import check_file, keras_version, kind_of
 
 h5py = pytest.importorskip("h5py")
@@ -134,14 +133,7 @@ def test_python_code_is_refused_before_loading(tmp_path: Path) -> None:
     assert _error(_hdf5(tmp_path / "m.h5", {"layers": [DENSE, old]})) == expected
 
 
-def test_code_in_other_places_is_found_too() -> None:
-    hidden = {"class_name": "Dense", "config": {"name": "dense_7", "activation": LAMBDA}}
-    assert find_code({"layers": [DENSE, hidden]}) == "dense_7"
-    call = {"class_name": "TFOpLambda", "config": {"name": "op", "function": "io.write_file"}}
-    assert find_code([call]) == "op"
-    harmless = {"class_name": "TFOpLambda", "config": {"name": "op", "function": "math.add"}}
-    built_in = {
-        "class_name": "Lambda",
-        "config": {"name": "l", "function": {"class_name": "function", "config": "relu"}},
-    }
-    assert find_code([harmless, built_in, DENSE]) == ""
+def test_losses_of_ones_own_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    loss = {"module": "my_losses", "class_name": "MyLoss", "config": {}}
+    path = _zip(tmp_path / "m.keras", {**DENSE, "compile_config": {"loss": loss}})
+    assert check_file(path) == "zip"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from small_models import run, small_tflite
 
 from edgekit.errors import UsageError
+from edgekit.frameworks._names import unique
 from edgekit.frameworks.tflite import (
     add_signature,
     parse,
@@ -97,6 +98,19 @@ def test_a_signature_is_added_where_there_is_none() -> None:
     np.testing.assert_array_equal(run(changed), run(small_tflite()))
 
 
+def test_two_tensors_of_one_name_get_two_names() -> None:
+    assert unique(["a", "a", "a_1", "a", "b"]) == ["a", "a_1", "a_1_1", "a_2", "b"]
+
+
+@given(st.lists(st.sampled_from(["a", "a_1", "a_1_1", "a_2", ""])))
+def test_names_are_each_there_once(names: list[str]) -> None:
+    made = unique(names)
+    assert len(set(made)) == len(made) == len(names)
+    assert all(
+        new == old or new.startswith(f"{old}_") for new, old in zip(made, names, strict=True)
+    )
+
+
 def test_a_file_with_a_signature_stays_as_it_is() -> None:
     assert add_signature(small_tflite()) is small_tflite()
 
@@ -165,6 +179,59 @@ def test_data_behind_the_tables_is_read_but_not_changed() -> None:
         "m.tflite: is a TFLite model that keeps tensor data behind its tables (as those over "
         "2 GB do), which edgekit can read but not change"
     )
+
+
+def _shared(kind: str, count: int) -> bytes:
+    """A model of one graph whose lists name one table, `count` times."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(4096)
+
+    def table(**slots: int) -> int:
+        builder.StartObject(8)
+        for slot, offset in slots.items():
+            builder.PrependUOffsetTRelativeSlot(int(slot[1:]), offset, 0)
+        return builder.EndObject()
+
+    def tables(one: int, count: int) -> int:
+        builder.StartVector(4, count, 4)
+        for _ in range(count):
+            builder.PrependUOffsetTRelative(one)
+        return builder.EndVector()
+
+    def numbers(count: int) -> int:
+        builder.StartVector(4, count, 4)
+        for _ in range(count):
+            builder.PrependInt32(0)
+        return builder.EndVector()
+
+    times = {kind: count}
+    shape, operands = numbers(times.get("rank", 64)), numbers(times.get("operands", 4096))
+    tensors = tables(table(s0=shape), times.get("tensors", 1))
+    operators = tables(table(s1=operands), times.get("operators", 1))
+    graphs = tables(table(s0=tensors, s3=operators), times.get("graphs", 1))
+    buffers, codes = tables(table(), times.get("buffers", 1)), tables(table(), 1)
+    builder.Finish(table(s1=codes, s2=graphs, s4=buffers), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize("kind", ["tensors", "operators", "graphs", "buffers"])
+def test_a_table_shared_without_end(kind: str) -> None:
+    assert parse(_shared(kind, 2), where="m.tflite").subgraphs
+    with pytest.raises(UsageError) as caught:
+        parse(_shared(kind, 20_000), where="m.tflite")
+    assert caught.value.message == (
+        "m.tflite: is cut off or damaged (its parts refer to each other without end)"
+    )
+
+
+@pytest.mark.parametrize(("kind", "most"), [("rank", 64), ("operands", 4096)])
+def test_a_list_is_measured_before_it_is_read(kind: str, most: int) -> None:
+    assert parse(_shared(kind, most), where="m.tflite").subgraphs
+    with pytest.raises(UsageError) as caught:
+        parse(_shared(kind, most + 1), where="m.tflite")
+    reason = f"a list has {most + 1} entries, where {most} are the most"
+    assert caught.value.message == f"m.tflite: is cut off or damaged ({reason})"
 
 
 @st.composite

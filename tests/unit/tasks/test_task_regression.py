@@ -72,7 +72,30 @@ def test_labels_that_are_all_the_same():
 def test_another_number_of_targets():
     with pytest.raises(UsageError) as caught:
         scored([[1.0, 2.0]], [[1.0]])
-    assert caught.value.message == ("labels have 1 values a sample, and the output of a has 2")
+    assert caught.value.message == ("labels have 1 value a sample, and the output of a has 2")
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "message"),
+    [
+        ((1,), (2,), "2 values a sample (2), and the model's output 'out' has 1 value (1)"),
+        ((3,), (), "1 value a sample (one number), and the model's output 'out' has 3 values (3)"),
+        ((2, 3), (6, 2), "12 values a sample (6, 2), and the model's output 'out' has 6 values "),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_before_any_work(output, label, message):
+    with pytest.raises(UsageError) as caught:
+        regression.check(signature(output), None, label_shape=label)
+    assert caught.value.message.startswith(f"labels have {message}")
+    assert caught.value.hint.startswith("give one label for each value of the output")
+
+
+@pytest.mark.parametrize(
+    ("output", "label"),
+    [((1,), ()), ((), ()), ((1,), (1,)), ((3,), (3,)), ((2, 3), (6,)), ((3,), None)],
+)
+def test_labels_that_fit(output, label):
+    regression.check(signature(output), None, label_shape=label)
 
 
 def test_labels_and_arguments():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from fake_work import FakeWork, artifact, run
 
+from edgekit.core.artifact import Signature, TensorSpec
 from edgekit.core.notes import Note
 from edgekit.core.schema import build
 from edgekit.errors import PromiseError, UsageError
@@ -94,7 +97,7 @@ class TestCheck:
         work = work_on(tiny_float)
         with pytest.raises(UsageError) as caught:
             tflite.check(Parameters("int8", skip=("@@@*",)), work.describe(work.source))
-        assert caught.value.hint == "`edgekit inspect MODEL` lists the names of its ops"
+        assert caught.value.hint == "`edgekit inspect MODEL --json` lists the names of its ops"
 
     @pytest.mark.parametrize("scheme", ["int8", "dynamic-int8"])
     def test_quantized_model_is_refused(
@@ -238,6 +241,29 @@ class TestApply:
         assert logging.root.handlers == handlers
 
 
+class TestEngine:
+    @pytest.mark.parametrize("kind", [AttributeError, AssertionError, struct.error])
+    def test_whatever_it_raises_is_its_answer(
+        self,
+        kind: type[Exception],
+        tiny_float: Path,
+        work_on: MakeWork,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        def broken(content: bytes) -> None:
+            raise kind("out of\n luck")
+
+        monkeypatch.setattr("litert_quantizer.utils.tfl_flatbuffer_utils.read_model", broken)
+        work = work_on(tiny_float)
+        with pytest.raises(PromiseError) as caught:
+            tflite.apply(Parameters("dynamic-int8"), work.source, work)
+        assert caught.value.message == (
+            "quantize: dynamic-int8 does not work on this model: "
+            f"{kind.__name__}: out of luck; TFLiteConverter cannot help: there is no Keras model "
+            "to convert again"
+        )
+
+
 class TestFallback:
     def test_without_keras_it_is_an_error_with_the_engines_reason(
         self, tiny_leaky: Path, work_on: MakeWork
@@ -340,6 +366,38 @@ class TestVerify:
         )
         assert error.hint == "the model has too few weights for this scheme to pay off"
 
+    def test_inputs_and_outputs_are_paired_by_name(
+        self, tiny_float: Path, work_on: MakeWork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """TFLiteConverter may order them otherwise than the file that it stands in for."""
+        work = work_on(tiny_float)
+        made = quantize(work, scheme="float16")
+        given: dict[str, float] = {}
+
+        def described(self: FakeWork, model: Any) -> Any:
+            found = describe(self, model)
+            order = ["b", "a"] if model.path == made else ["a", "b"]
+            specs = tuple(TensorSpec(name, (1, 2), "float32") for name in order)
+            return replace(found, signature=Signature(specs, specs))
+
+        def same(self: FakeWork, model: Any, inputs: Any) -> Any:
+            if model.path == made:
+                given.update(zip("ba", (float(array[0, 0]) for array in inputs), strict=True))
+                return np.full((8, 2), np.inf), np.zeros((8, 2))
+            return np.zeros((8, 2)), np.full((8, 2), np.inf)
+
+        describe = FakeWork.describe
+        monkeypatch.setattr(FakeWork, "describe", described)
+        monkeypatch.setattr(FakeWork, "predict", same)
+        probes = (np.zeros((8, 2)), np.ones((8, 2)))
+        monkeypatch.setattr(FakeWork, "probes", lambda self, count: probes)
+        error = refuse(work, made, scheme="float16")
+        assert error.message == (
+            "quantize: float16: output 'b' has 16 of 16 values NaN or infinite on 8 probes "
+            "(the float model: 16)"
+        )
+        assert given == {"a": 0.0, "b": 1.0}
+
     def test_outputs_that_are_not_finite(
         self, tiny_float: Path, work_on: MakeWork, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -360,7 +418,7 @@ class TestVerify:
         work = work_on(tiny_float)
         quantize(work, scheme="dynamic-int8")
         (note,) = work.noted("left in float32")
-        assert re.fullmatch(r"\d biases and other vectors", note.item)
+        assert re.fullmatch(r"1 bias or other vector|\d biases and other vectors", note.item)
 
     def test_what_holds_is_evidence(self, tiny_float: Path, work_on: MakeWork) -> None:
         work = work_on(tiny_float)

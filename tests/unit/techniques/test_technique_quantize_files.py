@@ -16,7 +16,7 @@ from litert_quantizer.utils.tfl_flatbuffer_utils import read_model as read_objec
 
 from edgekit.frameworks.tflite import read_model
 from edgekit.techniques.quantize import Parameters, tflite
-from edgekit.techniques.quantize._engine import opens
+from edgekit.techniques.quantize._opening import open_here
 
 MakeWork = Callable[..., FakeWork]
 
@@ -100,8 +100,8 @@ def test_file_that_the_runtime_refuses_is_not_taken(tiny_float: Path) -> None:
 
     model = read_object(tiny_float.read_bytes())
     cut(model)
-    assert opens(tiny_float.read_bytes()) == ""
-    assert opens(bytes(convert_object_to_bytearray(model))).startswith(
+    assert open_here(tiny_float.read_bytes()) == ""
+    assert open_here(bytes(convert_object_to_bytearray(model))).startswith(
         "the runtime does not open the result (RuntimeError: "
     )
 

@@ -1,0 +1,42 @@
+"""The plan for a recipe, a target and a source format, from what lies in the folders.
+
+Apart from `engine.compress`, so that `explain` imports nothing that runs or measures.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.core import catalog
+from edgekit.core.plan import Abilities, Plan, make_plan
+from edgekit.core.recipe import Recipe
+from edgekit.core.target import Target
+
+__all__ = ["abilities", "plan_for"]
+
+
+def abilities() -> Abilities:
+    """What the planner may use, from what lies in the folders."""
+    techniques = {name: catalog.implementations(name) for name in catalog.names("techniques")}
+    return Abilities(techniques, catalog.conversions())
+
+
+def plan_for(recipe: Recipe, target: Target, source_format: str) -> Plan:
+    """The plan with the conversions' default parameters.
+
+    Raises:
+        UsageError: a technique cannot work on any format on the way, or no conversion leads there.
+    """
+    able = abilities()
+    parameters = {
+        pair: _default_parameters(*pair)
+        for pair in able.conversions
+        if pair == (source_format, target.format)
+    }
+    return make_plan(
+        recipe, target, source_format, abilities=able, conversion_parameters=parameters
+    )
+
+
+def _default_parameters(source: str, target: str) -> Any:
+    return catalog.load("conversions", f"{source}-to-{target}").Parameters()

@@ -1,0 +1,118 @@
+"""Models that others trained, with data that others made: the shipped file, judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import edgekit
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.download, pytest.mark.slow]
+
+INT8 = '[[technique]]\nname = "quantize"\nscheme = "int8"\n'
+
+
+@pytest.fixture(scope="session")
+def real(repository: Path) -> Path:
+    """The folder with what tools/get_data.py fetches; kept between runs."""
+    named = os.environ.get("EDGEKIT_TEST_DATA")
+    folder = Path(named) if named else Path.home() / ".cache/edgekit-test-data"
+    for name, made in (
+        ("cifar20", "cifar20.npz"),
+        ("ecg5000", "ecg5000.npz"),
+        ("mltk", "image_classification.h5"),
+        ("face", "face_detection_short_range.tflite"),
+    ):
+        if (folder / made).is_file():
+            continue
+        fetched = subprocess.run(
+            [sys.executable, repository / "tools/get_data.py", name, "--out", folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if fetched.returncode:
+            pytest.skip(f"{name} is not to be had: {fetched.stderr.strip().splitlines()[-1]}")
+    return folder
+
+
+def compress(out: Path, *arguments: object, code: int = 0) -> dict[str, Any]:
+    outcome = edgekit("compress", *arguments, "--target", "cpu-litert", "--out", out)
+    assert outcome.code == code, outcome
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+def test_resnet8_of_mlperf_tiny(real: Path, tmp_path: Path) -> None:
+    """A Keras 2 .h5; 20 test images see no small drop, so the promise of `int8` is left out."""
+    recipe = tmp_path / "int8-only.toml"
+    recipe.write_text(f'summary = "int8"\n{INT8}')
+    report = compress(
+        tmp_path / "out",
+        *(real / "image_classification.h5", "--recipe", recipe),
+        *("--data", f"npz:{real}/cifar20.npz"),
+        *("--data-options", f"scale={1 / 127.5},offset=-1"),
+    )
+    reference, result = report["reference"], report["result"]
+    assert reference["accuracy"]["value"] == 18 / 20
+    assert result["accuracy"]["value"] >= 15 / 20
+    assert result["size_bytes"] <= 98_496, "the size of MLPerf Tiny's own int8 file"
+    assert {op["dtype"] for op in result["placement"]["ops"]} == {"int8"}
+    assert result["parameters"] == reference["parameters"]
+
+
+def test_autoencoder_of_heart_beats(real: Path, tmp_path: Path) -> None:
+    """A .h5 that only tf_keras opens; the task is found, the judgement is an AUC."""
+    report = compress(
+        tmp_path / "out",
+        *(real / "autoencoder_example.h5", "--recipe", "int8"),
+        *("--data", f"npz:{real}/ecg5000.npz"),
+    )
+    assert report["data"]["task"] == "reconstruction"
+    accuracy = report["result"]["accuracy"]
+    assert (accuracy["metric"], accuracy["n"]) == ("AUC", 4500)
+    assert accuracy["value"] > 0.96
+    assert accuracy["ci95"][0] < accuracy["value"] < accuracy["ci95"][1]
+
+
+def test_a_third_partys_float16_file(real: Path, tmp_path: Path) -> None:
+    """No data, so the promised accuracy is unmeasured; the rest is measured."""
+    report = compress(
+        tmp_path / "out",
+        *(real / "face_detection_short_range.tflite", "--recipe", "dynamic-int8"),
+        code=3,
+    )
+    assert report["result"]["size_bytes"] < 0.7 * report["reference"]["size_bytes"]
+    assert report["result"]["latency"]["kind"] == "measured"
+    assert any(note["what"] == "random inputs" for note in report["skipped"])
+
+
+def test_mobilenet_v2_with_random_weights(tmp_path: Path) -> None:
+    """Numerics only: nothing can be said of the accuracy of random weights."""
+    from edgekit.frameworks.keras import import_keras, save_keras
+
+    keras = import_keras("the test")
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV2((96, 96, 3), alpha=0.35, weights=None, classes=10)
+    save_keras(model, tmp_path / "mobilenet.keras")
+    x = np.random.default_rng(0).uniform(-1, 1, (60, 96, 96, 3)).astype(np.float32)
+    np.savez(tmp_path / "noise.npz", x=x)
+    recipe = tmp_path / "int8-only.toml"
+    recipe.write_text(f'summary = "int8"\n{INT8}')
+    report = compress(
+        tmp_path / "out",
+        *(tmp_path / "mobilenet.keras", "--recipe", recipe),
+        *("--data", f"npz:{tmp_path}/noise.npz"),
+    )
+    reference, result = report["reference"], report["result"]
+    assert result["size_bytes"] < 0.45 * reference["size_bytes"]
+    assert result["macs"] == reference["macs"] > 10_000_000
+    assert {op["dtype"] for op in result["placement"]["ops"]} == {"int8"}
+    (equal,) = [note for note in report["evidence"] if note["what"] == "proven equal"]
+    assert equal["item"] == "1 output on 15 inputs"
