@@ -81,8 +81,10 @@ def main() -> NoReturn:
 def _run() -> int:
     gc.set_threshold(_GARBAGE)
     # A polite kill is an interruption like Ctrl-C: temporary files are removed on the way out.
+    # One that was told to ignore it, as by nohup, goes on.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         result = _edgekit.main(standalone_mode=False, prog_name="edgekit")
         return result if isinstance(result, int) else 0

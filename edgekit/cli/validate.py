@@ -39,7 +39,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Runs MODEL over the test split of --data; with --reference, both models side by side."""
+    """Runs MODEL over the test split of --data; with --reference, both models side by side.
+
+    Limits are judged only with --reference: the exit code is then as of compress.
+    """
     from edgekit.core import catalog
     from edgekit.engine.validate import compare_models, validate
 

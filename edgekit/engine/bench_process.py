@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.child import ChildError, run_child
 from edgekit.core.artifact import Signature
 from edgekit.errors import EdgekitError
 
@@ -88,46 +85,13 @@ def _table(model: BenchModel, files: list[str]) -> dict[str, Any]:
 
 
 def _start(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs the worker; `subprocess.run` kills it on Ctrl-C and when the time is up."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", _WORKER],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_LIMIT_SECONDS,
-            env=_environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise WorkerError(
-            f"the process that measured did not end within {_LIMIT_SECONDS:g} s"
-        ) from None
-    except OSError as error:
-        raise WorkerError(f"the process that measures did not start: {error}") from None
-    if done.returncode != 0 or not done.stdout:
-        raise WorkerError(_ended(done.returncode, done.stderr))
-    answer: dict[str, Any] = json.loads(done.stdout)
+        said = run_child(_WORKER, request, limit_seconds=_LIMIT_SECONDS)
+    except ChildError as error:
+        raise WorkerError(f"the process that measures {error}") from None
+    if not said:
+        raise WorkerError("the process that measures gave no answer")
+    answer: dict[str, Any] = json.loads(said)
     if "error" in answer:
         raise WorkerError(answer["error"])
     return answer
-
-
-def _environment() -> dict[str, str]:
-    """The child finds this very edgekit, from whatever folder it is started."""
-    own = str(Path(__file__).resolve().parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{inherited}{os.pathsep}{own}" if inherited else own}
-
-
-def _ended(code: int, stderr: str) -> str:
-    if code < 0:
-        try:
-            how = f"was ended by {signal.Signals(-code).name}"
-        except ValueError:
-            how = f"was ended by signal {-code}"
-    else:
-        how = f"ended with exit code {code} and no answer"
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return f"the process that measured {how}" + (f": {lines[-1][:300]}" if lines else "")

@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-COMMAND = (sys.executable, "-m", "edgekit", "compress")
+# A test run in the background of a script is told to ignore Ctrl-C, and so are its children.
+HEAR_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+COMMAND = (
+    *(sys.executable, "-c", f"{HEAR_CTRL_C}; from edgekit.__main__ import main; main()"),
+    "compress",
+)
 ZOO = ("zoo:digits-cnn", "--recipe", "float32", "--target", "null", "--data", "digits")
 
 

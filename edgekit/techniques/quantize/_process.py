@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from edgekit.child import ChildError, run_child
 
 __all__ = ["CrashError", "ask"]
 
@@ -32,36 +30,10 @@ def ask(
     """
     answer = folder / "answer.json"
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", _CHILD],
-            input=json.dumps({**request, "answer": str(answer)}),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=limit_seconds,
-            env=_environment(),
-        )
-    except subprocess.TimeoutExpired:
-        raise CrashError(f"did not end within {limit_seconds:g} s") from None
-    except OSError as error:
-        raise CrashError(f"did not start: {error.strerror or error}") from None
-    if done.returncode or not answer.exists():
-        raise CrashError(_ended(done.returncode, done.stderr))
+        run_child(_CHILD, {**request, "answer": str(answer)}, limit_seconds=limit_seconds)
+    except ChildError as error:
+        raise CrashError(str(error)) from None
+    if not answer.exists():
+        raise CrashError("ended without an answer")
     found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found
-
-
-def _environment() -> dict[str, str]:
-    """The child finds this very edgekit, from whatever folder it is started."""
-    own = str(Path(__file__).resolve().parents[3])
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{inherited}{os.pathsep}{own}" if inherited else own}
-
-
-def _ended(code: int, stderr: str) -> str:
-    if code < 0:
-        names = {number.value: number.name for number in signal.Signals}
-        return f"crashed with {names.get(-code, f'signal {-code}')}"
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return f"ended with exit code {code}" + (f": {lines[-1][:300]}" if lines else "")

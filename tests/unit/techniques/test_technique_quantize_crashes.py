@@ -14,9 +14,10 @@ from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 from fake_work import FakeWork, artifact
 from litert_quantizer.utils.tfl_flatbuffer_utils import read_model as read_object
 
+from edgekit import child
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks.tflite import parse
-from edgekit.techniques.quantize import Parameters, _converter, _process, tflite
+from edgekit.techniques.quantize import Parameters, _converter, tflite
 from edgekit.techniques.quantize._converter import ConverterError, convert
 from edgekit.techniques.quantize._opening import may_abort, opens
 from edgekit.techniques.quantize._process import CrashError, ask
@@ -124,7 +125,7 @@ def test_a_process_that_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_how_it_ended(code: int, stderr: str, text: str) -> None:
-    assert _process._ended(code, stderr) == text
+    assert child._ended(code, stderr) == text
 
 
 class TestConvert:
