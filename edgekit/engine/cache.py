@@ -12,17 +12,20 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.notes import Note
 from edgekit.engine.files import disk_errors, remove, size_bytes
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
 
 __all__ = ["CachedStep", "StepCache", "cache_root", "content_digest", "key_of"]
 
+
+DigestOf = Callable[[Path], str]
+"""How a format digests a model file."""
 
 _STALE_SECONDS = 24 * 3600
 
@@ -70,8 +73,11 @@ class StepCache:
                 (root / name).mkdir(parents=True, exist_ok=True)
             self._sweep()
 
-    def find(self, key: str) -> CachedStep | None:
-        """The finished step of that key, or None; a damaged entry counts as none."""
+    def find(self, key: str, *, digest_of: DigestOf) -> CachedStep | None:
+        """The finished step of that key, or None; a damaged entry counts as none.
+
+        `digest_of` digests the content again: what is reused is what was stored.
+        """
         folder = self.root / "steps" / key
         try:
             record = json.loads((folder / "step.json").read_text(encoding="utf-8"))
@@ -79,23 +85,24 @@ class StepCache:
             if Path(name).name != name or name in ("", ".", ".."):
                 return None
             path = folder / name
-            if size_bytes(path) != record["size_bytes"]:
+            if size_bytes(path) != record["size_bytes"] or digest_of(path) != record["digest"]:
                 return None
             notes = tuple(Note(*note) for note in record["notes"])
             return CachedStep(path, record["digest"], record["seconds"], notes)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (EdgekitError, OSError, ValueError, KeyError, TypeError):
             return None
 
-    def store(self, key: str, made: Path, step: CachedStep, *, replace: bool = False) -> CachedStep:
-        """Moves what a step made into the cache.
+    def store(self, key: str, step: CachedStep, *, digest_of: DigestOf) -> CachedStep:
+        """Moves what a step made, at `step.path`, into the cache.
 
-        A twin stored meanwhile by another run is kept, unless `replace` says that it is damaged.
+        A twin stored meanwhile by another run is kept, since that run may be using it; a damaged
+        entry is replaced.
         """
         folder = self.root / "steps" / key
         with self.scratch() as scratch, disk_errors("EDGEKIT_CACHE", self.root):
             entry = scratch / "entry"
             entry.mkdir()
-            shutil.move(made, entry / step.path.name)
+            shutil.move(step.path, entry / step.path.name)
             record = {
                 "file": step.path.name,
                 "size_bytes": size_bytes(entry / step.path.name),
@@ -104,14 +111,14 @@ class StepCache:
                 "notes": [dataclasses.astuple(note) for note in step.notes],
             }
             (entry / "step.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            if self.find(key) is None or replace:
+            if self.find(key, digest_of=digest_of) is None:
                 remove(folder)
                 try:
                     os.replace(entry, folder)
                 except OSError as error:  # a twin was faster
                     if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                         raise
-        stored = self.find(key)
+        stored = self.find(key, digest_of=digest_of)
         if stored is None:
             raise UsageError(f"EDGEKIT_CACHE '{self.root}' loses what is written to it")
         return stored

@@ -172,11 +172,10 @@ def _test_batches(
     Roles whose models take the same share one reading of the data.
     """
     keys = {role: _takes(subject.artifact) for role, subject in subjects.items()}
+    artifacts = {keys[role]: subject.artifact for role, subject in subjects.items()}
     feeds = {
         key: data.batches("test", _CHUNK, describe(artifact).signature, artifact.scaling)
-        for key, artifact in (
-            (keys[role], subject.artifact) for role, subject in reversed(subjects.items())
-        )
+        for key, artifact in artifacts.items()
     }
     for read in zip(*feeds.values(), strict=True):
         by_key = dict(zip(feeds, read, strict=True))

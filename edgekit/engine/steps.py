@@ -65,17 +65,11 @@ class Run:
         key = self._key(step, source)
         if key not in self._done:
             module = load_pass(step)
-            found = self.undamaged(step.produces, self.cache.find(key))
+            found = self.cache.find(key, digest_of=format_of(step.produces).digest)
             made = found or self._make(key, step, module, source)
             artifact = self.adopt(self._artifact(step, source, made))
             self._done[key] = artifact, _record(step, made, cached=found is not None)
         return self._done[key]
-
-    def undamaged(self, format: str, found: CachedStep | None) -> CachedStep | None:
-        """A cached result whose content is still what it was; anything else is made again."""
-        if found is None or format_of(format).digest(found.path) != found.digest:
-            return None
-        return found
 
     def _make(self, key: str, step: Step, module: ModuleType, source: Artifact) -> CachedStep:
         started = time.perf_counter()
@@ -93,7 +87,7 @@ class Run:
             module.verify(step.parameters, source, self._artifact(step, source, made), work)
             seconds = time.perf_counter() - started
             finished = CachedStep(work.output, digest, seconds, tuple(work.notes))
-            return self.cache.store(key, work.output, finished, replace=True)
+            return self.cache.store(key, finished, digest_of=made_format.digest)
 
     def _work(self, step: Step, source: Artifact, scratch: Path) -> PassWork:
         own = scratch / "work"

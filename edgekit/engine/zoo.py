@@ -66,11 +66,12 @@ def train(name: str, run: Run) -> tuple[Artifact, StepRecord]:
     assert data is not None, "open_training_data was called"
     key = _key(name, module, run)
     scaling = data.scaling_override or _measured(data)
-    found = run.undamaged(FORMAT, run.cache.find(key))
+    digest_of = format_of(FORMAT).digest
+    found = run.cache.find(key, digest_of=digest_of)
     if found is None:
         with run.cache.training(key) as folder:
             # Another run may have trained the same while this one waited for the folder.
-            found = run.undamaged(FORMAT, run.cache.find(key))
+            found = run.cache.find(key, digest_of=digest_of)
             made = found or _make(key, module, run, scaling, folder)
     else:
         made = found
@@ -125,7 +126,7 @@ def _make(
     notes = (note, *_resumed(trained.resumed_after), *trained.notes)
     seconds = time.perf_counter() - started
     step = CachedStep(trained.path, own.digest(trained.path), seconds, notes)
-    stored = run.cache.store(key, trained.path, step, replace=True)
+    stored = run.cache.store(key, step, digest_of=own.digest)
     files.remove(folder)
     return stored
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -13,17 +14,21 @@ from edgekit.engine.cache import CachedStep, StepCache, cache_root, key_of
 from edgekit.errors import UsageError
 
 
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def made(cache: StepCache, text: str = "weights") -> CachedStep:
     path = cache.root / "model.x"
     path.write_text(text)
-    return CachedStep(path, "digest", 1.5, (Note("skipped", "conv1", "why"),))
+    return CachedStep(path, digest(path), 1.5, (Note("skipped", "conv1", "why"),))
 
 
 def test_finds_what_was_stored(tmp_path: Path) -> None:
     cache = StepCache(tmp_path)
-    assert cache.find("key") is None
-    stored = cache.store("key", made(cache).path, made(cache))
-    assert cache.find("key") == stored
+    assert cache.find("key", digest_of=digest) is None
+    stored = cache.store("key", made(cache), digest_of=digest)
+    assert cache.find("key", digest_of=digest) == stored
     assert stored.path.read_text() == "weights"
     assert stored.notes == (Note("skipped", "conv1", "why"),)
     assert not list((tmp_path / "scratch").iterdir())
@@ -31,28 +36,40 @@ def test_finds_what_was_stored(tmp_path: Path) -> None:
 
 def test_a_damaged_entry_is_none_and_is_replaced(tmp_path: Path) -> None:
     cache = StepCache(tmp_path)
-    stored = cache.store("key", made(cache).path, made(cache))
+    stored = cache.store("key", made(cache), digest_of=digest)
     stored.path.write_text("cut")
-    assert cache.find("key") is None
-    assert cache.store("key", made(cache).path, made(cache)).path.read_text() == "weights"
+    assert cache.find("key", digest_of=digest) is None
+    assert cache.store("key", made(cache), digest_of=digest).path.read_text() == "weights"
+    stored.path.write_text("WEIGHTS")  # as long as before
+    assert cache.find("key", digest_of=digest) is None
+    assert cache.store("key", made(cache), digest_of=digest).path.read_text() == "weights"
     (stored.path.parent / "step.json").write_text("{")
-    assert cache.find("key") is None
+    assert cache.find("key", digest_of=digest) is None
+
+
+def test_an_entry_that_its_format_cannot_read_is_none(tmp_path: Path) -> None:
+    def refuse(path: Path) -> str:
+        raise UsageError(f"{path}: is cut off")
+
+    cache = StepCache(tmp_path)
+    cache.store("key", made(cache), digest_of=digest)
+    assert cache.find("key", digest_of=refuse) is None
 
 
 def test_a_record_cannot_point_out_of_its_entry(tmp_path: Path) -> None:
     cache = StepCache(tmp_path)
-    stored = cache.store("key", made(cache).path, made(cache))
+    stored = cache.store("key", made(cache), digest_of=digest)
     record = stored.path.parent / "step.json"
     record.write_text(record.read_text().replace('"model.x"', '"../../secret"'))
     (tmp_path / "secret").write_text("weights")
-    assert cache.find("key") is None
+    assert cache.find("key", digest_of=digest) is None
 
 
 def test_a_twin_stored_meanwhile_is_kept(tmp_path: Path) -> None:
     cache = StepCache(tmp_path)
-    first = cache.store("key", made(cache).path, made(cache))
+    first = cache.store("key", made(cache), digest_of=digest)
     inode = first.path.stat().st_ino
-    assert cache.store("key", made(cache).path, made(cache)).path.stat().st_ino == inode
+    assert cache.store("key", made(cache), digest_of=digest).path.stat().st_ino == inode
 
 
 def test_a_twin_that_lands_in_between_is_kept(
@@ -64,12 +81,12 @@ def test_a_twin_that_lands_in_between_is_kept(
 
     def late(source: Path, target: Path) -> None:
         monkeypatch.setattr(os, "replace", replace)
-        other.store("key", made(other, "twin").path, made(other, "twin"))
+        other.store("key", made(other, "twin"), digest_of=digest)
         replace(source, target)
 
     first = made(cache)
     monkeypatch.setattr(os, "replace", late)
-    stored = cache.store("key", first.path, first)
+    stored = cache.store("key", first, digest_of=digest)
     assert stored.path.read_text() in ("twin", "weights")
 
 
