@@ -95,14 +95,15 @@ def compress(
         compressed = time.perf_counter()
         report = _report(run, plan, source, (*trained, *records), reference, result)
         own = [note for record in bare if record not in records for note in record.notes]
-        report = dataclasses.replace(report, notes=(*report.notes, *own))
         seconds = {
             **{record.kind: record.seconds for record in trained if not record.cached},
             "compress": compressed - started,
             "validate": time.perf_counter() - compressed,
         }
         command = _command(model, recipe, target, out, data, seed=seed, threads=threads)
-        report = dataclasses.replace(report, seconds=seconds, command=command)
+        report = dataclasses.replace(
+            report, notes=(*report.notes, *own), seconds=seconds, command=command
+        )
         with files.disk_errors("--out", out):
             _write(report, folder)
     return report
@@ -117,10 +118,8 @@ def _output_names() -> frozenset[str]:
 
 def _check_apart(model: str, out: Path) -> None:
     """Refuses to write over the source: it may be the only copy."""
-    if zoo_name(model) is None and out.resolve() in (
-        Path(model).resolve(),
-        *Path(model).resolve().parents,
-    ):
+    source = Path(model).resolve()
+    if zoo_name(model) is None and out.resolve() in (source, *source.parents):
         raise UsageError(
             f"--out '{out}' holds the model that is to be compressed", hint="name another folder"
         )
@@ -137,7 +136,6 @@ def prepare(
 ) -> tuple[Run, Artifact, Plan, tuple[StepRecord, ...]]:
     """Everything that can be refused is refused here, before any work: model, plan, data."""
     from edgekit.engine import zoo
-    from edgekit.engine.data import check_fits
 
     name = zoo_name(model)
     if name is not None:
@@ -156,8 +154,6 @@ def prepare(
     if source.format == target.format:
         open_session(on_target(source, target)).close()
     source, opened = open_for(source, data, seed=seed)
-    if opened is not None:
-        check_fits(opened, describe(source).signature, source.scaling)
     run = Run(StepCache(cache_root()), seed, opened, bars)
     return run, run.adopt(source), plan, ()
 
@@ -176,20 +172,27 @@ def check_runs(target: Target) -> None:
 def open_for(
     source: Artifact, data: DataRequest | None, *, seed: int
 ) -> tuple[Artifact, LoadedData | None]:
-    """Opens the data for a model; a scaling among the data options overrides the model's own."""
-    from edgekit.engine.data import open_data
+    """Opens the data for a model; a scaling among the data options overrides the model's own.
+
+    Raises:
+        UsageError: the data cannot be read, or does not fit the model.
+    """
+    from edgekit.engine.data import check_fits, open_data
     from edgekit.engine.models import with_scaling
 
     if data is None:
         return source, None
+    signature = describe(source).signature
     opened = open_data(
         data.spec,
         options=data.options,
-        signature=describe(source).signature,
+        signature=signature,
         seed=seed,
         task=data.task,
     )
-    return with_scaling(source, opened.scaling_override), opened
+    scaled = with_scaling(source, opened.scaling_override)
+    check_fits(opened, signature, scaled.scaling)
+    return scaled, opened
 
 
 def _reference_plan(plan: Plan) -> Plan:

@@ -14,7 +14,7 @@ from edgekit.core.schema import parse_options
 from edgekit.engine.cache import StepCache, cache_root
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.files import disk_errors, new_file
-from edgekit.engine.models import describe, open_artifact
+from edgekit.engine.models import open_artifact
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run
 from edgekit.errors import UsageError, did_you_mean
@@ -59,10 +59,6 @@ def convert(
         )
     with new_file(out, what="--out", force=force) as temporary:
         source, opened = open_for(source, data, seed=seed)
-        if opened is not None:
-            from edgekit.engine.data import check_fits
-
-            check_fits(opened, describe(source).signature, source.scaling)
         run = Run(StepCache(cache_root()), seed, opened, bars)
         result, record = run.step(step, run.adopt(source))
         with disk_errors("--out", out):

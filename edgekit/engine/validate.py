@@ -55,20 +55,17 @@ def validate(
     Raises:
         UsageError: the model does not run on the target, or the data does not fit it.
     """
-    from edgekit.engine.data import check_fits
-
     artifact = open_artifact(Path(model))
     device = target_for(artifact, target, threads=threads)
     artifact, opened = open_for(artifact, data, seed=seed)
     assert opened is not None, "data was given"
-    check_fits(opened, describe(artifact).signature, artifact.scaling)
     subject = on_target(artifact, device)
     if unreal_reason(subject):
         raise UnmeasuredError(f"target '{device.name}': {unreal_reason(subject)}")
     if not opened.can_judge:
         raise UnmeasuredError(
             f"{opened.where}: has no labels to judge by",
-            hint="give labels, or --reference MODEL2 with a task that compares outputs",
+            hint="store the labels beside the samples",
         )
     facts = data_facts(opened)
     assert facts is not None, "data was given"
@@ -90,15 +87,12 @@ def compare_models(
     Raises:
         UsageError: a model does not run on the target, or the data does not fit one of them.
     """
-    from edgekit.engine.data import check_fits
-
     started = time.perf_counter()
     artifacts = [open_artifact(Path(reference)), open_artifact(Path(model))]
     device = target_for(artifacts[1], target, threads=threads)
     for index, artifact in enumerate(artifacts):
         artifacts[index], opened = open_for(artifact, data, seed=seed)
         assert opened is not None, "data was given"
-        check_fits(opened, describe(artifacts[index]).signature, artifacts[index].scaling)
     pair = measure_pair(
         on_target(artifacts[0], device),
         on_target(artifacts[1], device),
