@@ -124,7 +124,7 @@ def _time(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rounds(subjects: Sequence[_Subject], request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Two instances of one model differ by up to 1 % for where they happen to lie in memory.
+    """Two instances of one model differ a little for where they happen to lie in memory.
 
     So each round opens fresh instances, in alternating order, unless that would take longer than
     the round itself.

@@ -70,7 +70,7 @@ def quantize(
         from litert_quantizer.utils.tfl_flatbuffer_utils import read_model
 
         # The profiler collects the same minima and maxima as the default mode inside the C++
-        # interpreter, 15 to 20 times faster; the default mode is for what it does not see.
+        # interpreter, and is much faster; the default mode is for what it does not see.
         modes = [
             CalibrationMode.CALIBRATION_PROFILER_BASED,
             CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS,

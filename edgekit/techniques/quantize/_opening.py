@@ -29,9 +29,8 @@ def opens(content: bytes, model: TfliteModel, *, folder: Path) -> str:
     """Says why the runtime cannot open a file that was made here, '' where it can.
 
     Kernels check fixed-point multipliers with TFLITE_CHECK, which aborts the whole process, so
-    files that may run into it are opened in another one. That costs a quarter of a second, five
-    times all of a small model's quantization, so the others are opened here: of 1,720 files with
-    random scales 118 ended the process, and none of them was among the 915 that are opened here.
+    files that may run into it are opened in another one. Starting that takes longer than all of a
+    small model's quantization (docs/performance.md), so the others are opened here.
 
     Args:
         content: the file; `model` is what it holds.
