@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.engine.compress import DataRequest
 from edgekit.engine.progress import Progress, silent
@@ -31,11 +32,15 @@ def compress(
     threads: int | None = None,
     force: bool = False,
     progress: Progress = silent,
+    hooks: Mapping[str, Any] | None = None,
 ) -> Report:
     """Compresses a model for a target, writes it and its reports into `out`, returns the report.
 
     `model` is a path or 'zoo:NAME'; `recipe` and `target` are shipped names or paths of TOML
-    files; `data` is 'digits' or 'KIND:PATH'. Broken limits are in `report.verdicts`.
+    files; `data` is 'digits' or 'KIND:PATH'. Broken limits are in `report.verdicts`. `hooks` are
+    the user's own functions for every training step of the recipe, by name: loss, optimizer,
+    metrics, callbacks, augment, train_epoch (docs/training.md). What they made is never taken from
+    the cache by another process, because a function has no digest; a hooks file has.
 
     Raises:
         edgekit.errors.UsageError: the request is wrong; nothing was written.
@@ -53,6 +58,7 @@ def compress(
         threads=threads,
         force=force,
         bars=progress,
+        hooks=hooks,
     )
 
 

@@ -12,15 +12,21 @@ import numpy as np
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.catalog import load
+from edgekit.core.data import TrainingData
 from edgekit.core.description import Description
 from edgekit.core.notes import Note
+from edgekit.core.training import Curve
 
 __all__ = ["FakeWork", "artifact", "run"]
 
 
 @dataclass
 class FakeWork:
-    """Implements `core.technique.Work` on one source model."""
+    """Implements `core.technique.Work` on one source model.
+
+    `x` and `y` are what it trains on: the last fifth is the select split. `suffix` is that of the
+    file it writes.
+    """
 
     folder: Path
     source: Artifact
@@ -30,13 +36,47 @@ class FakeWork:
     keras: Artifact | None = None
     notes: list[Note] = field(default_factory=list)
     steps: int = 0
+    x: Any = None
+    y: Any = None
+    suffix: str = ".tflite"
+    origin_artifact: Artifact | None = None
+    hooks: dict[str, Any] = field(default_factory=dict)
+    curves: list[Curve] = field(default_factory=list)
 
     @property
     def output(self) -> Path:
-        return self.folder / "result.tflite"
+        return self.folder / f"result{self.suffix}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def origin(self) -> Artifact:
+        return self.origin_artifact or self.source
+
+    def training_data(self) -> TrainingData:
+        assert self.x is not None, "give x and y"
+        x = self.x if isinstance(self.x, tuple) else (self.x,)
+        cut = len(x[0]) * 4 // 5
+        whole = self.y is not None and self.y.dtype.kind in "iu"
+        return TrainingData(
+            tuple(array[:cut] for array in x),
+            None if self.y is None else self.y[:cut],
+            tuple(array[cut:] for array in x),
+            None if self.y is None else self.y[cut:],
+            int(self.y.max()) + 1 if whole else None,
+        )
+
+    def open(self, model: str) -> Artifact:
+        path = Path(model)
+        return artifact(path, "tflite" if path.suffix == ".tflite" else "keras")
+
+    def record(self, curve: Curve) -> None:
+        self.curves.append(curve)
 
     def samples(self, split: str, count: int | None = None) -> Iterator[tuple[Any, ...]]:
-        assert split == "calibrate"
+        assert split in ("calibrate", "train", "select")
         inputs = self._random(min(self.available, count or self.available))
         for row in range(len(inputs[0])):
             yield tuple(array[row : row + 1] for array in inputs)
@@ -77,7 +117,7 @@ class FakeWork:
         """The notes of one kind."""
         return [note for note in self.notes if note.what == what]
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, count: int = 1, text: str = "") -> None:
         self.steps += count
 
 

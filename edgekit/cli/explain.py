@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from edgekit.cli import _options as options
@@ -27,8 +30,20 @@ def command(model: str, recipe: str, target: str, as_json: bool) -> None:
         needs = f"   needs data to {' and '.join(step['needs'])} on" if step["needs"] else ""
         click.echo(f"{number}. {step['name']} ({step['accepts']} -> {step['produces']}){needs}")
         for name, value in step["parameters"].items():
-            click.echo(f"     {name} = {value}")
+            if value not in ("", (), {}, None):
+                click.echo(f"     {name} = {_toml(value)}")
     if not plan["steps"]:
         click.echo("no step: the model is already what the target takes")
     for limit in plan["limits"]:
         click.echo(f"limit: {limit['name']} {limit['bound']} ({limit['source']})")
+
+
+def _toml(value: Any) -> str:
+    """A value as a recipe has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

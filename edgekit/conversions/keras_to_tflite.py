@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Artifact, Signature, TensorSpec
-from edgekit.core.technique import Work
+from edgekit.core.technique import Models, Work
 from edgekit.errors import PromiseError, UsageError
-from edgekit.frameworks.keras import (
-    concrete_function,
-    graph_names,
-    import_tensorflow,
-    load_model,
-    quiet,
-)
+from edgekit.frameworks.keras import concrete_function, graph_names, load_model
+from edgekit.frameworks.tflite_converter import convert
 from edgekit.lazy import version
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
-    from edgekit.core.description import Description
 
-__all__ = ["TOLERANCE", "Parameters", "apply", "check", "convert", "explain", "verify", "versions"]
+__all__ = ["TOLERANCE", "Parameters", "apply", "check", "verify", "versions"]
 
 TOLERANCE = 1e-4
 """The largest difference of an output tensor, over its largest absolute value in the reference."""
 
 _PROBES = 32
 _MAX_BATCH = 4096
-_SELECT_OPS = re.compile(r"^\s*(?:TF Select|Flex) ops?: ([^\n]+)", re.MULTILINE)
-_CUSTOM_OPS = re.compile(r"^\s*Custom ops?: ([^\n]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,10 +50,10 @@ def versions() -> Mapping[str, str]:
     return {name: version(name) for name in ("tensorflow", "keras", "tf-keras")}
 
 
-def check(parameters: Parameters | None, source: Description) -> None:
+def check(parameters: Parameters | None, source: Artifact, models: Models) -> None:
     """Raises UsageError for an input of text, and one whose shape is open or fixed otherwise."""
     batch = (parameters or Parameters()).batch
-    for spec in source.signature.inputs:
+    for spec in models.describe(source).signature.inputs:
         if spec.dtype == "string":
             raise UsageError(
                 f"input '{spec.name}' of the model holds text, and only numbers can be converted",
@@ -98,7 +89,8 @@ def apply(parameters: Parameters | None, source: Artifact, work: Work) -> None:
         work.note("opened", source.name, reason)
     with _about(source):
         function, module = concrete_function(loaded, chosen.batch or None)
-        work.output.write_bytes(convert(chosen, function, module))
+        made = convert(function, module, allow_select_ops=chosen.allow_select_ops)
+        work.output.write_bytes(made)
 
 
 @contextlib.contextmanager
@@ -109,52 +101,6 @@ def _about(source: Artifact) -> Iterator[None]:
     except (PromiseError, UsageError) as error:
         message = f"model '{source.name}': {error.message}"
         raise type(error)(message, hint=error.hint) from error
-
-
-def convert(parameters: Parameters, function: Any, module: Any) -> bytes:
-    """Converts a traced function; the module that holds its variables has to live until then.
-
-    Raises:
-        PromiseError: the converter cannot; the ops that it names are in the sentence.
-    """
-    tf = import_tensorflow()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
-    ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if parameters.allow_select_ops:
-        ops.append(tf.lite.OpsSet.SELECT_TF_OPS)
-    converter.target_spec.supported_ops = ops
-    try:
-        with quiet():
-            return bytes(converter.convert())
-    except Exception as error:
-        # The converter raises its own, undocumented kinds; whatever it is, it says it in words.
-        raise explain(str(error)) from error
-
-
-def explain(text: str) -> PromiseError:
-    """One sentence for what the converter said; it names the ops where the converter does."""
-    missing = _named(_CUSTOM_OPS.findall(text))
-    if missing:
-        return PromiseError(
-            f"no TensorFlow Lite runtime has the ops of the model: {', '.join(missing)}",
-            hint="replace them by layers or operations that it has",
-        )
-    select = _named(_SELECT_OPS.findall(text))
-    if select:
-        return PromiseError(
-            f"TensorFlow Lite has no form of its own for: {', '.join(select)}",
-            hint="replace them; where the device's runtime has TensorFlow's kernels (Flex), "
-            "`edgekit convert MODEL --conversion-options allow_select_ops=true` lets them in",
-        )
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return PromiseError(
-        f"TFLiteConverter failed: {lines[0][:300] if lines else 'it gave no reason'}"
-    )
-
-
-def _named(lists: list[str]) -> list[str]:
-    names = {name.strip().removeprefix("Flex") for text in lists for name in text.split(",")}
-    return sorted(names - {""})
 
 
 def verify(parameters: Parameters | None, source: Artifact, result: Artifact, work: Work) -> None:

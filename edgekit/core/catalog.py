@@ -23,6 +23,7 @@ __all__ = [
     "find",
     "implementations",
     "load",
+    "load_implementation",
     "names",
     "shipped",
 ]
@@ -78,6 +79,11 @@ def find(family: str, name: str) -> Entry:
 def load(family: str, name: str) -> ModuleType:
     """Imports the module behind a name (its heavy packages come when its functions are called)."""
     return importlib.import_module(find(family, name).module)
+
+
+def load_implementation(technique: str, format: str) -> ModuleType:
+    """Imports what a technique does to a format."""
+    return importlib.import_module(f"{find('techniques', technique).module}.{format}")
 
 
 @cache

@@ -23,6 +23,7 @@ __all__ = [
     "Score",
     "SplitName",
     "Task",
+    "TrainingData",
 ]
 
 SplitName = Literal["train", "calibrate", "select", "test"]
@@ -75,6 +76,22 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     input_names: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Model-ready float samples and labels; `select` decides, it is never trained on.
+
+    `x` has one `Rows` for each model input, in the model's order; slices and index lists give
+    float arrays. `y` is None where there are no labels: a model that reconstructs its input.
+    `classes` is the largest whole-number label + 1, None for labels of another kind.
+    """
+
+    x_train: tuple[Rows, ...]
+    y_train: Rows | None
+    x_select: tuple[Rows, ...]
+    y_select: Rows | None
+    classes: int | None = None
 
 
 @dataclass(frozen=True)

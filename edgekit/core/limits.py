@@ -18,10 +18,17 @@ Status = Literal["pass", "fail", "unmeasured"]
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds that a recipe promises or a target demands; None is no bound."""
+    """The bounds that a recipe promises or a target demands; None is no bound.
+
+    `max_compressed_ratio` is of the compressed bytes to those of the float reference. `min_p_worse`
+    bounds the p-value of McNemar's exact test that the result is worse: at 0.05 a loss that is
+    significant breaks it.
+    """
 
     max_size: Bytes | None = None
+    max_compressed_ratio: float | None = None
     max_accuracy_drop: Points | None = None
+    min_p_worse: float | None = None
     min_agreement: Share | None = None
     max_latency: Nanoseconds | None = None
     max_latency_ratio: float | None = None
@@ -32,9 +39,12 @@ class Limits:
             raise ValueError(
                 f"min_agreement cannot be over 100 %, and is {100 * self.min_agreement:g} %"
             )
-        ratio = self.max_latency_ratio
-        if ratio is not None and not 0 < ratio <= 1000:
-            raise ValueError(f"max_latency_ratio must be above 0 and at most 1000, not {ratio:g}")
+        for name in ("max_latency_ratio", "max_compressed_ratio"):
+            ratio = getattr(self, name)
+            if ratio is not None and not 0 < ratio <= 1000:
+                raise ValueError(f"{name} must be above 0 and at most 1000, not {ratio:g}")
+        if self.min_p_worse is not None and not 0 < self.min_p_worse < 1:
+            raise ValueError(f"min_p_worse must be between 0 and 1, not {self.min_p_worse:g}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ def judge(
     result: Measurements,
     judgement: Judgement | None,
     *,
+    reference: Measurements | None = None,
     unjudged: str = "no validation data was given (--data)",
 ) -> tuple[Verdict, ...]:
     """Holds every limit against what was measured.
@@ -82,7 +93,10 @@ def judge(
         for item in fields(sourced.limits):
             bound = getattr(sourced.limits, item.name)
             if bound is not None:
-                observed = _observe(item.name, result, judgement, unjudged)
+                if item.name == "max_compressed_ratio":
+                    observed = _compressed(result, reference)
+                else:
+                    observed = _observe(item.name, result, judgement, unjudged)
                 verdicts.append(_verdict(item.name, bound, sourced.source, observed))
     return tuple(verdicts)
 
@@ -125,8 +139,19 @@ def _observe(
                 return _Observed(None, reason=unjudged)
             reason = "" if judgement.agreement is not None else "the task has no agreement"
             return _Observed(judgement.agreement, reason=reason)
+        case "min_p_worse":
+            if judgement is None:
+                return _Observed(None, reason=unjudged)
+            reason = "" if judgement.p_worse is not None else "the task has no right and wrong"
+            return _Observed(judgement.p_worse, reason=reason)
         case _:
             raise AssertionError(f"no rule observes {name}")
+
+
+def _compressed(result: Measurements, reference: Measurements | None) -> _Observed:
+    if reference is None:
+        return _Observed(None, reason="there is no reference to compare with")
+    return _Observed(result.size_compressed_bytes / reference.size_compressed_bytes)
 
 
 def _drop(judgement: Judgement | None, unjudged: str) -> _Observed:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.core.data import SPLITS, SplitName
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import Recipe, RecipeStep
 from edgekit.core.target import Target
 from edgekit.errors import UsageError
 
@@ -16,9 +17,10 @@ __all__ = ["Abilities", "Plan", "Step", "make_plan"]
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the planner may use: technique -> formats, and the pairs that can be converted."""
+    """What the planner may use: technique -> the formats it takes and what each becomes, and the
+    pairs that can be converted."""
 
-    techniques: Mapping[str, frozenset[str]]
+    techniques: Mapping[str, Mapping[str, str]]
     conversions: frozenset[tuple[str, str]]
 
 
@@ -33,10 +35,16 @@ class Step:
     parameters: Any
 
     @property
-    def needs(self) -> frozenset[SplitName]:
-        """The data splits without which this step cannot work."""
-        needs: frozenset[SplitName] = getattr(self.parameters, "needs", frozenset())
+    def needs(self) -> Mapping[SplitName, int]:
+        """The data splits without which this step cannot work, and the least sample count."""
+        needs: Mapping[SplitName, int] = getattr(self.parameters, "needs", {})
         return needs
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The user's files whose content changes the result."""
+        files: tuple[Path, ...] = getattr(self.parameters, "files", ())
+        return files
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,20 +103,49 @@ def make_plan(
         steps.append(Step("conversion", name, current, target.format, chosen.get(pair)))
         current = target.format
 
+    made: dict[str, str] = {}
     for index, wanted in enumerate(recipe.steps, 1):
-        formats = abilities.techniques.get(wanted.technique, frozenset())
+        where = f"{recipe.promise.source}: technique {index}: '{wanted.technique}'"
+        formats = abilities.techniques.get(wanted.technique, {})
+        _check_order(wanted, made, where)
         if current not in formats and current != target.format:
             convert()
         if current not in formats:
             raise UsageError(
-                f"{recipe.promise.source}: technique {index}: '{wanted.technique}' cannot work on "
-                f"a {current} model",
-                hint=f"it works on {', '.join(sorted(formats)) or 'no format yet'}",
+                f"{where} cannot work on a {current} model", hint=_order_hint(steps, formats)
             )
-        steps.append(Step("technique", wanted.technique, current, current, wanted.parameters))
+        produced = formats[current]
+        steps.append(Step("technique", wanted.technique, current, produced, wanted.parameters))
+        current = produced
     if current != target.format:
         convert()
     return Plan(source_format, recipe, target, tuple(steps))
+
+
+def _check_order(wanted: RecipeStep, made: dict[str, str], where: str) -> None:
+    """Refuses a step that undoes what an earlier one made, and puts on record what it makes."""
+    keeps = getattr(wanted.parameters, "keeps", None)
+    for trait, maker in made.items():
+        if keeps is not None and trait not in keeps:
+            again = maker == wanted.technique
+            raise UsageError(
+                f"{where} would undo the {trait} that '{maker}' makes before it",
+                hint=f"leave one of the two '{maker}' out"
+                if again
+                else f"name '{wanted.technique}' before '{maker}'",
+            )
+    made |= dict.fromkeys(sorted(getattr(wanted.parameters, "makes", ())), wanted.technique)
+
+
+def _order_hint(steps: list[Step], formats: Mapping[str, str]) -> str:
+    works_on = f"it works on {', '.join(sorted(formats)) or 'no format yet'}"
+    earlier = [step.name for step in steps if step.kind == "technique" and step.accepts in formats]
+    later = [step.name for step in steps if step.kind == "technique" and step.name not in earlier]
+    changed = [
+        step.name for step in steps if step.accepts in formats and step.accepts != step.produces
+    ]
+    blocker = (later or changed or [""])[0]
+    return f"{works_on}: name it before '{blocker}'" if blocker else works_on
 
 
 def _reachable(current: str, abilities: Abilities) -> str:

@@ -12,6 +12,7 @@ from edgekit.core.description import Description
 from edgekit.core.limits import Status, Verdict, worst
 from edgekit.core.measurement import Measurements
 from edgekit.core.notes import Note
+from edgekit.core.training import Curve
 
 __all__ = ["SCHEMA", "DataFacts", "Report", "StepRecord"]
 
@@ -24,6 +25,7 @@ class StepRecord:
     """One step that was done: what it made, how long it took, and what it noted.
 
     `cached` says that a former run's result was reused; `seconds` is then that run's time.
+    `curves` are the trainings that it did.
     """
 
     name: str
@@ -35,6 +37,7 @@ class StepRecord:
     seconds: float
     cached: bool
     notes: tuple[Note, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,7 @@ def _literal(text: str) -> Any:
 def _convert(kind: Any, value: Any, *, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        options = [argument for argument in arguments if argument is not type(None)]
-        return _convert(options[0], value, where=where)
+        return _convert(_fitting(arguments, value), value, where=where)
     if origin is typing.Annotated:
         return _convert_annotated(arguments, value, where=where)
     if origin is Literal:
@@ -138,8 +137,22 @@ def _convert(kind: Any, value: Any, *, where: str) -> Any:
     if origin is Mapping or is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise UsageError(f"{where}: must be a table, not {value!r}")
-        return value if origin else build(kind, value, where=where)
+        if origin is None:
+            return build(kind, value, where=where)
+        return {
+            str(key): _convert(arguments[1], item, where=f"{where}.{key}")
+            for key, item in value.items()
+        }
     return _plain(kind, value, where=where)
+
+
+def _fitting(arguments: tuple[Any, ...], value: Any) -> Any:
+    """Of `A | B | None` the one that takes an array where the value is one, else the first."""
+    options = [argument for argument in arguments if argument is not type(None)]
+    for option in options:
+        if (typing.get_origin(option) is tuple) == isinstance(value, list):
+            return option
+    return options[0]
 
 
 def _convert_annotated(arguments: tuple[Any, ...], value: Any, *, where: str) -> Any:

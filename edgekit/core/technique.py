@@ -5,34 +5,66 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from edgekit.core.artifact import Artifact
-from edgekit.core.data import SplitName
+from edgekit.core.data import SplitName, TrainingData
 from edgekit.core.description import Description
+from edgekit.core.training import Curve
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["Pass", "Technique", "Work"]
+__all__ = ["Models", "Pass", "Technique", "Trait", "Work"]
+
+Trait = Literal["sparsity", "clusters", "integers"]
+"""What a technique can give to weights."""
 
 
 class Technique(Protocol):
-    """A frozen dataclass whose fields are the TOML keys; a module's `Parameters`."""
+    """A frozen dataclass whose fields are the TOML keys; a module's `Parameters`.
+
+    It may also have:
+        `files`: the paths of the user's files that change its result;
+        `keeps_layers = False`: the model that comes out has other layers than the one that went in;
+        `makes` and `keeps`: what it gives the weights, and what it leaves of what they were given
+        before (`Trait`; it keeps everything where it does not say). A recipe in which a step undoes
+        what an earlier one made is refused.
+    """
 
     @property
-    def needs(self) -> frozenset[SplitName]:
-        """The data splits without which this technique cannot work."""
+    def needs(self) -> Mapping[SplitName, int]:
+        """The data splits without which this technique cannot work, and the least sample count."""
 
 
-class Work(Protocol):
+class Models(Protocol):
+    """What a check may look at: model files, and nothing else."""
+
+    def describe(self, artifact: Artifact) -> Description:
+        """What an artifact holds."""
+
+    def open(self, model: str) -> Artifact:
+        """Opens a model file that a recipe names.
+
+        Raises:
+            UsageError: no such file, or not a model.
+        """
+
+
+class Work(Models, Protocol):
     """All that a pass may touch. The test split is not among what it can ask for."""
 
     folder: Path
     """An empty folder of this step's own, for scratch files."""
     output: Path
     """Where the pass writes its result (a file or a folder); the engine renames it into place."""
+    checkpoints: Path
+    """A folder that is still there when an interrupted step is run again; gone once it is done."""
     seed: int
+    origin: Artifact
+    """The model that the run began with, before any step."""
+    hooks: Mapping[str, Any]
+    """Functions passed in Python by what they stand for (`loss`, `optimizer`, ...); mostly none."""
 
     def samples(self, split: SplitName, count: int | None = None) -> Iterator[tuple[Array, ...]]:
         """Model-ready float inputs (scaled, one tuple of arrays a sample with a batch axis of 1).
@@ -41,12 +73,16 @@ class Work(Protocol):
             UsageError: no data was given, or the pass did not declare this split in `needs`.
         """
 
+    def training_data(self) -> TrainingData:
+        """The train and select splits, model-ready, read a batch at a time.
+
+        Raises:
+            UsageError: no data was given, or the pass did not declare both splits in `needs`.
+        """
+
     def probes(self, count: int) -> tuple[Array, ...]:
         """Inputs to compare two models on, (count, ...): real ones where there is data, else seeded
         random ones, which is noted."""
-
-    def describe(self, artifact: Artifact) -> Description:
-        """What an artifact holds."""
 
     def predict(self, artifact: Artifact, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """Runs a model of any format on model-ready float inputs; returns real-valued outputs."""
@@ -60,8 +96,11 @@ class Work(Protocol):
     def evidence(self, what: str, item: str, found: str) -> None:
         """Puts on record what was checked and what was found."""
 
+    def record(self, curve: Curve) -> None:
+        """Puts a training's figures by epoch on record; the report draws them."""
+
     def progress(self, text: str, total: int) -> AbstractContextManager[Any]:
-        """Shows a progress bar; its value has `advance(count=1)`."""
+        """Shows a progress bar; its value has `advance(count=1, text='')`."""
 
 
 class Pass(Protocol):
@@ -71,8 +110,12 @@ class Pass(Protocol):
     `PRODUCES`. A module in `conversions/SOURCE_to_TARGET.py` also has `Parameters`.
     """
 
-    def check(self, parameters: Any, source: Description) -> None:
-        """Before any work: raises UsageError where this technique cannot apply to this model."""
+    def check(self, parameters: Any, source: Artifact, models: Models) -> None:
+        """Before any work: raises UsageError where this technique cannot apply to this model.
+
+        Where the recipe trains or changes weights before this step, `source` is the model as it was
+        before that: its layers count, not its weights.
+        """
 
     def apply(self, parameters: Any, source: Artifact, work: Work) -> None:
         """Writes `work.output`."""

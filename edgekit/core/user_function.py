@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import UsageError
+from edgekit.errors import EdgekitError, UsageError
 
-__all__ = ["UserFunction", "load_function"]
+__all__ = ["UserFunction", "load_function", "load_functions"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class UserFunction:
     path: Path
     function: Callable[..., Any]
     where: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.call(*arguments)
 
     def call(self, *arguments: Any) -> Any:
         """Calls it.
@@ -56,6 +59,22 @@ def load_function(argument: str, *, where: str) -> UserFunction:
             hint=f"it has {', '.join(own)}" if own else "it has no function at all",
         )
     return UserFunction(path.resolve(), function, where)
+
+
+def load_functions(path: Path, names: Sequence[str], *, where: str) -> dict[str, UserFunction]:
+    """Runs a file and returns those of the functions `names` that it defines.
+
+    Raises:
+        UsageError: no such file, a name that is no function, or the file raises.
+    """
+    if not path.is_file():
+        raise UsageError(f"{where}: {path}: no such file")
+    module = _run(path.resolve(), where)
+    found = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    for name, item in found.items():
+        if not callable(item):
+            raise UsageError(f"{where}: '{name}' in {path} is not a function")
+    return {name: UserFunction(path.resolve(), item, where) for name, item in found.items()}
 
 
 def _is_own(item: Any, module: Any) -> bool:
@@ -98,6 +117,8 @@ def _own_folder(path: Path) -> Iterator[None]:
 def _one_sentence(path: Path, where: str) -> Iterator[None]:
     try:
         yield
+    except EdgekitError:  # raised by edgekit itself, below the user's function
+        raise
     except (Exception, SystemExit) as error:
         lines = [
             frame.lineno

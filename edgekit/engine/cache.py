@@ -12,12 +12,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.core.notes import Note
+from edgekit.core.training import Curve, Epoch
 from edgekit.engine.files import disk_errors, remove, size_bytes
 from edgekit.errors import EdgekitError, UsageError
 
@@ -38,6 +39,7 @@ class CachedStep:
     digest: str
     seconds: float
     notes: tuple[Note, ...]
+    curves: tuple[Curve, ...] = ()
 
 
 def cache_root() -> Path:
@@ -55,10 +57,14 @@ def key_of(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def content_digest(paths: list[Path]) -> str:
-    """SHA-256 over files; used to tie a cached step to the code that made it."""
+def content_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 over files (and all files in folders); ties a cached step to what it was made with.
+
+    A file that is not there counts as empty: whoever reads it says so.
+    """
     digest = hashlib.sha256()
-    for path in sorted(paths):
+    files = (sorted(path.rglob("*")) if path.is_dir() else [path] for path in sorted(paths))
+    for path in (file for group in files for file in group if file.is_file()):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -88,7 +94,8 @@ class StepCache:
             if size_bytes(path) != record["size_bytes"] or digest_of(path) != record["digest"]:
                 return None
             notes = tuple(Note(*note) for note in record["notes"])
-            return CachedStep(path, record["digest"], record["seconds"], notes)
+            curves = tuple(_curve(table) for table in record["curves"])
+            return CachedStep(path, record["digest"], record["seconds"], notes, curves)
         except (EdgekitError, OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -109,6 +116,7 @@ class StepCache:
                 "digest": step.digest,
                 "seconds": step.seconds,
                 "notes": [dataclasses.astuple(note) for note in step.notes],
+                "curves": [dataclasses.asdict(curve) for curve in step.curves],
             }
             (entry / "step.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
             if self.find(key, digest_of=digest_of) is None:
@@ -154,6 +162,10 @@ class StepCache:
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                     remove(left)
+
+
+def _curve(table: Mapping[str, Any]) -> Curve:
+    return Curve(**{**table, "epochs": tuple(Epoch(**row) for row in table["epochs"])})
 
 
 def _plain(value: Any) -> Any:

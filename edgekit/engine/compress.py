@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
@@ -31,7 +31,7 @@ from edgekit.engine.measure import (
 from edgekit.engine.models import describe, format_of, open_artifact, zoo_name
 from edgekit.engine.plans import plan_for
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.steps import Run, check_needs, check_step, load_pass
+from edgekit.engine.steps import Run, check_needs, load_pass, start_workers
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
 
@@ -74,6 +74,7 @@ def compress(
     threads: int | None = None,
     force: bool = False,
     bars: Progress = silent,
+    hooks: Mapping[str, Any] | None = None,
 ) -> Report:
     """Compresses `model` as `recipe` says for `target`, and proves it on `data`.
 
@@ -88,7 +89,9 @@ def compress(
     device = load_target(target, overrides={"threads": threads})
     _check_apart(model, out)
     with files.new_folder(out, what="--out", replaces=_output_names(), force=force) as folder:
-        run, source, plan, trained = prepare(model, chosen, device, data=data, seed=seed, bars=bars)
+        run, source, plan, trained = prepare(
+            model, chosen, device, data=data, seed=seed, bars=bars, hooks=hooks
+        )
         started = time.perf_counter()
         result, records = run.plan(plan, source)
         reference, bare = run.plan(_reference_plan(plan), source)
@@ -133,6 +136,7 @@ def prepare(
     data: DataRequest | None,
     seed: int,
     bars: Progress,
+    hooks: Mapping[str, Any] | None = None,
 ) -> tuple[Run, Artifact, Plan, tuple[StepRecord, ...]]:
     """Everything that can be refused is refused here, before any work: model, plan, data."""
     from edgekit.engine import zoo
@@ -142,20 +146,25 @@ def prepare(
         plan = plan_for(recipe, target, zoo.FORMAT)
         check_runs(target)
         loaded = zoo.open_training_data(name, data, seed=seed)
-        run = Run(StepCache(cache_root()), seed, loaded, bars)
+        run = Run(StepCache(cache_root()), seed, loaded, bars, hooks or {})
+        start_workers(plan)
+        if not zoo.is_trained(name, run):
+            with run.cache.scratch() as folder:
+                run.check(plan, zoo.untrained(name, loaded, folder))
         source, record = zoo.train(name, run)
-        return run, run.adopt(source), plan, (record,)
+        run.check(plan, run.adopt(source))
+        return run, source, plan, (record,)
     source = open_artifact(Path(model))
     plan = plan_for(recipe, target, source.format)
     check_runs(target)
     check_needs(plan, has_data=data is not None)
-    if plan.steps:
-        check_step(plan.steps[0], source)
     if source.format == target.format:
         open_session(on_target(source, target)).close()
     source, opened = open_for(source, data, seed=seed)
-    run = Run(StepCache(cache_root()), seed, opened, bars)
-    return run, run.adopt(source), plan, ()
+    run = Run(StepCache(cache_root()), seed, opened, bars, hooks or {})
+    start_workers(plan)
+    run.check(plan, run.adopt(source))
+    return run, source, plan, ()
 
 
 def check_runs(target: Target) -> None:
@@ -239,6 +248,7 @@ def _report(
             limits,
             pair.result,
             pair.judgement,
+            reference=pair.reference,
             unjudged=why_unjudged(on_target(result, plan.target), run.data),
         ),
     )

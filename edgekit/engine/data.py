@@ -111,7 +111,7 @@ class LoadedData:
                 f"{self.where}: has no samples for the {split} split",
                 hint="give training data too: the judged samples cannot serve for anything else",
             )
-        inputs = self._inputs(pool, signature)
+        inputs = self.inputs(pool, signature)
         is_whole = split == "test" and self.dataset.test is not None
         read_bytes = 0
         for start in range(0, len(indices), size):
@@ -128,9 +128,14 @@ class LoadedData:
         own_test = self.dataset.test if split == "test" else None
         return own_test if own_test is not None else self.dataset.train
 
-    def _inputs(
+    def inputs(
         self, pool: Pool, signature: Signature | None
     ) -> list[tuple[Any, TensorSpec | None]]:
+        """The rows of each model input, in the model's order, and the input that they feed.
+
+        Raises:
+            UsageError: the model has other inputs than the data.
+        """
         if signature is None:
             return [(rows, None) for rows in pool.x]
         order = input_order(signature, self.dataset.input_names, len(pool.x), where=self.where)

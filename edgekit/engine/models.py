@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from edgekit.core.description import Description
     from edgekit.core.format import Format
 
-__all__ = ["ZOO_PREFIX", "describe", "format_of", "identify", "open_artifact", "zoo_name"]
+__all__ = [
+    "ZOO_PREFIX",
+    "ModelFiles",
+    "describe",
+    "format_of",
+    "identify",
+    "open_artifact",
+    "zoo_name",
+]
 
 ZOO_PREFIX = "zoo:"
 
@@ -105,6 +113,18 @@ def describe(artifact: Artifact) -> Description:
     if key not in _described:
         _described[key] = format_of(artifact.format).describe(artifact.path)
     return _described[key]
+
+
+class ModelFiles:
+    """Implements `core.technique.Models`: what a step's check may look at."""
+
+    def describe(self, artifact: Artifact) -> Description:
+        """What an artifact holds."""
+        return describe(artifact)
+
+    def open(self, model: str) -> Artifact:
+        """Opens a model file that a recipe names."""
+        return open_artifact(Path(model))
 
 
 def with_scaling(artifact: Artifact, scaling: InputScaling | None) -> Artifact:

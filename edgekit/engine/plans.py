@@ -15,10 +15,19 @@ from edgekit.core.target import Target
 __all__ = ["abilities", "plan_for"]
 
 
-def abilities() -> Abilities:
-    """What the planner may use, from what lies in the folders."""
-    techniques = {name: catalog.implementations(name) for name in catalog.names("techniques")}
-    return Abilities(techniques, catalog.conversions())
+def abilities(recipe: Recipe) -> Abilities:
+    """What the planner may use for a recipe, from what lies in the folders."""
+    return Abilities(
+        {step.technique: _formats(step.technique) for step in recipe.steps}, catalog.conversions()
+    )
+
+
+def _formats(technique: str) -> dict[str, str]:
+    """The formats that a technique takes, and what each becomes."""
+    return {
+        taken: getattr(catalog.load_implementation(technique, taken), "PRODUCES", taken)
+        for taken in catalog.implementations(technique)
+    }
 
 
 def plan_for(recipe: Recipe, target: Target, source_format: str) -> Plan:
@@ -27,7 +36,7 @@ def plan_for(recipe: Recipe, target: Target, source_format: str) -> Plan:
     Raises:
         UsageError: a technique cannot work on any format on the way, or no conversion leads there.
     """
-    able = abilities()
+    able = abilities(recipe)
     parameters = {
         pair: _default_parameters(*pair)
         for pair in able.conversions

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib
 import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit import frameworks
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
+from edgekit.core.training import TrainingOptions
 from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
-from edgekit.engine.files import disk_errors, size_bytes
-from edgekit.engine.models import describe, format_of
+from edgekit.engine.data_training import training_data
+from edgekit.engine.files import disk_errors, remove, size_bytes
+from edgekit.engine.models import ModelFiles, describe, format_of
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.work import PassWork
 from edgekit.errors import UsageError
 from edgekit.frameworks import training
+from edgekit.frameworks.strategies import start, worker_name
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
 
-__all__ = ["Run", "check_needs", "check_step", "load_pass"]
+__all__ = [
+    "Run",
+    "check_needs",
+    "check_samples",
+    "check_step",
+    "load_pass",
+    "start_workers",
+]
+
+_PROCESS = uuid.uuid4().hex
 
 
 @dataclass
@@ -38,6 +52,7 @@ class Run:
     seed: int
     data: LoadedData | None
     bars: Progress = silent
+    hooks: Mapping[str, Any] = field(default_factory=dict)
     lineage: dict[str, Artifact] = field(default_factory=dict)
     _done: dict[str, tuple[Artifact, StepRecord]] = field(default_factory=dict)
 
@@ -64,19 +79,70 @@ class Run:
         """Runs one step, or takes its result from the cache."""
         key = self._key(step, source)
         if key not in self._done:
-            module = load_pass(step)
-            found = self.cache.find(key, digest_of=format_of(step.produces).digest)
-            made = found or self._make(key, step, module, source)
+            found = self._find(key, step)
+            made = found or self._make(key, step, source)
             artifact = self.adopt(self._artifact(step, source, made))
             self._done[key] = artifact, _record(step, made, cached=found is not None)
         return self._done[key]
 
-    def _make(self, key: str, step: Step, module: ModuleType, source: Artifact) -> CachedStep:
+    def check(self, plan: Plan, source: Artifact) -> None:
+        """Asks every step that is yet to be done, and that can be asked already, before any work.
+
+        A step after one that changes the layers or the format is asked when its turn comes. What
+        lies in the cache was asked before it was made.
+
+        Raises:
+            UsageError: a step cannot work on the model or with the data.
+        """
+        check_samples(plan, self.data)
+        current, is_fresh = source, True
+        for step in plan.steps:
+            made = self._find(self._key(step, current), step) if is_fresh else None
+            if made is not None:
+                current = self.adopt(self._artifact(step, current, made))
+                continue
+            is_fresh = False
+            if step.accepts != current.format:
+                return
+            check_step(step, current)
+            self._check_labels(step, current)
+            if not getattr(step.parameters, "keeps_layers", True):
+                return
+
+    def _check_labels(self, step: Step, source: Artifact) -> None:
+        if self.data is not None and isinstance(step.parameters, TrainingOptions):
+            signature = describe(source).signature
+            held = training_data(self.data, signature, source.scaling)
+            training.check_labels(held, signature, step.parameters, self.hooks)
+
+    def _find(self, key: str, step: Step) -> CachedStep | None:
+        if _worker(step):
+            # The other workers wait for this one: all of them train, or none.
+            return None
+        return self.cache.find(key, digest_of=format_of(step.produces).digest)
+
+    def _make(self, key: str, step: Step, source: Artifact) -> CachedStep:
+        """Does a step; one that trains has a folder that outlives an interruption.
+
+        Two runs that train the same take turns, and the second finds the step done.
+        """
+        if "train" not in step.needs:
+            with self.cache.scratch() as checkpoints:
+                return self._apply(key, step, source, checkpoints)
+        with self.cache.training(f"{key}{_worker(step)}") as checkpoints:
+            made = self._find(key, step) or self._apply(key, step, source, checkpoints)
+            remove(checkpoints)
+            return made
+
+    def _apply(self, key: str, step: Step, source: Artifact, checkpoints: Path) -> CachedStep:
         started = time.perf_counter()
+        module, made_format = load_pass(step), format_of(step.produces)
         check_step(step, source)
-        made_format = format_of(step.produces)
-        with self.cache.scratch() as scratch, disk_errors("EDGEKIT_CACHE", self.cache.root):
-            work = self._work(step, source, scratch)
+        with (
+            self.cache.scratch() as scratch,
+            disk_errors("EDGEKIT_CACHE", self.cache.root),
+            contextlib.closing(self._work(step, source, scratch, checkpoints)) as work,
+        ):
             module.apply(step.parameters, source, work)
             if not work.output.exists():
                 raise AssertionError(f"{step.name} wrote nothing to {work.output}")
@@ -86,10 +152,11 @@ class Run:
             made = CachedStep(work.output, digest, 0.0, ())
             module.verify(step.parameters, source, self._artifact(step, source, made), work)
             seconds = time.perf_counter() - started
-            finished = CachedStep(work.output, digest, seconds, tuple(work.notes))
+            notes, curves = tuple(work.notes), tuple(work.curves)
+            finished = CachedStep(work.output, digest, seconds, notes, curves)
             return self.cache.store(key, finished, digest_of=made_format.digest)
 
-    def _work(self, step: Step, source: Artifact, scratch: Path) -> PassWork:
+    def _work(self, step: Step, source: Artifact, scratch: Path, checkpoints: Path) -> PassWork:
         own = scratch / "work"
         own.mkdir()
         return PassWork(
@@ -97,8 +164,11 @@ class Run:
             needs=step.needs,
             folder=own,
             output=scratch / f"model{format_of(step.produces).SUFFIXES[0]}",
+            checkpoints=checkpoints,
             seed=self.seed,
             source=source,
+            origin=self._origin(source),
+            hooks=self.hooks,
             lineage=self.lineage,
             data=self.data,
             bars=self.bars,
@@ -114,14 +184,17 @@ class Run:
             parent=source.digest,
         )
 
-    def _ancestors(self, source: Artifact) -> list[str]:
-        """What a step may fall back on: the models from which its source was made."""
-        found: list[str] = []
+    def _ancestors(self, source: Artifact) -> list[Artifact]:
+        """The models from which a step's source was made, nearest first."""
+        found: dict[str, Artifact] = {}
         parent = self.lineage.get(source.parent or "")
         while parent is not None and parent.digest not in found:
-            found.append(parent.digest)
+            found[parent.digest] = parent
             parent = self.lineage.get(parent.parent or "")
-        return found
+        return list(found.values())
+
+    def _origin(self, source: Artifact) -> Artifact:
+        return (source, *self._ancestors(source))[-1]
 
     def _key(self, step: Step, source: Artifact) -> str:
         module = load_pass(step)
@@ -134,7 +207,10 @@ class Run:
                 "step": [step.kind, step.name, step.accepts, step.produces],
                 "settings": step.settings,
                 "source": source.digest,
-                "ancestors": self._ancestors(source),
+                "ancestors": [artifact.digest for artifact in self._ancestors(source)],
+                "files": content_digest(step.files),
+                # Functions have no digest: what they made is not for another process to reuse.
+                "hooks": _PROCESS if self.hooks and "train" in step.needs else None,
                 "scaling": dataclasses.asdict(source.scaling),
                 "data": self.data.digest if self.data else None,
                 "seed": self.seed,
@@ -143,6 +219,11 @@ class Run:
                 "code": content_digest([*own, *shared]),
             }
         )
+
+
+def _worker(step: Step) -> str:
+    """What tells this process from the others that do the same step together; mostly ''."""
+    return worker_name(getattr(step.parameters, "strategy", "none"))
 
 
 def _stored(source: Artifact) -> object:
@@ -162,7 +243,38 @@ def _record(step: Step, made: CachedStep, *, cached: bool) -> StepRecord:
         seconds=made.seconds,
         cached=cached,
         notes=made.notes,
+        curves=made.curves,
     )
+
+
+def start_workers(plan: Plan) -> None:
+    """Connects to the other workers where a step trains with them: that comes before all else.
+
+    Raises:
+        UsageError: TF_CONFIG does not describe a cluster.
+    """
+    for step in plan.steps:
+        if _worker(step):
+            start(step.parameters.strategy)
+
+
+def check_samples(plan: Plan, data: LoadedData | None) -> None:
+    """Refuses data with fewer samples in a split than a step cannot do without.
+
+    Raises:
+        UsageError: names the first such step.
+    """
+    for step in plan.steps if data is not None else ():
+        for split, count in step.needs.items():
+            assert data is not None
+            held = data.split_sizes[split]
+            if held < count and "train" in step.needs:
+                size = f"a batch of {count}" if split == "train" else f"at least {count}"
+                raise UsageError(
+                    f"{data.where}: has {held} samples in the {split} split, and '{step.name}' "
+                    f"needs {size}",
+                    hint="give more data, or a smaller batch_size",
+                )
 
 
 def check_needs(plan: Plan, *, has_data: bool) -> None:
@@ -187,7 +299,7 @@ def check_step(step: Step, source: Artifact) -> None:
         UsageError: it cannot; the message starts with the model's name.
     """
     try:
-        load_pass(step).check(step.parameters, describe(source))
+        load_pass(step).check(step.parameters, source, ModelFiles())
     except UsageError as error:
         message = error.message
         if not message.startswith("model "):
@@ -199,4 +311,4 @@ def load_pass(step: Step) -> ModuleType:
     """The module with the step's check, apply, verify and versions; a plug-in's where it is one."""
     if step.kind == "conversion":
         return catalog.load("conversions", step.name)
-    return importlib.import_module(f"{catalog.find('techniques', step.name).module}.{step.accepts}")
+    return catalog.load_implementation(step.name, step.accepts)

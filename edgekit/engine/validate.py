@@ -122,6 +122,7 @@ def compare_models(
             limits,
             pair.result,
             pair.judgement,
+            reference=pair.reference,
             unjudged=why_unjudged(on_target(artifacts[1], device), opened),
         ),
         notes=judged_output(on_target(artifacts[1], device)) if pair.judgement else (),

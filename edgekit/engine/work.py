@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact, Signature
-from edgekit.core.data import SplitName
+from edgekit.core.data import SplitName, TrainingData
 from edgekit.core.description import Description
 from edgekit.core.notes import Note
-from edgekit.engine.models import describe
+from edgekit.core.runner import Session
+from edgekit.core.training import Curve
+from edgekit.engine.data_training import training_data
+from edgekit.engine.models import describe, open_artifact
 from edgekit.engine.progress import Progress
 from edgekit.errors import UsageError
 
@@ -33,26 +36,40 @@ class PassWork:
     """Implements `core.technique.Work` for one step; the test split cannot be reached from it."""
 
     step: str
-    needs: frozenset[SplitName]
+    needs: Mapping[SplitName, int]
     folder: Path
     output: Path
+    checkpoints: Path
     seed: int
     source: Artifact
+    origin: Artifact
     lineage: Mapping[str, Artifact]
     data: LoadedData | None
     bars: Progress
+    hooks: Mapping[str, Any] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    _sessions: dict[str, Session] = field(default_factory=dict)
 
     def samples(self, split: SplitName, count: int | None = None) -> Iterator[tuple[Array, ...]]:
         """Model-ready inputs of a declared split, one sample at a time."""
+        data = self._declared(split)
+        # Calibration may go on with training samples where its own split is smaller than wanted:
+        # both are the model's to learn from, and more samples make better ranges.
+        splits: tuple[SplitName, ...] = (split, "train") if split == "calibrate" else (split,)
+        yield from itertools.islice(self._rows(data, splits), count)
+
+    def training_data(self) -> TrainingData:
+        """The train and select splits, read a batch at a time."""
+        self._declared("select")
+        return training_data(self._declared("train"), self._signature(), self.source.scaling)
+
+    def _declared(self, split: SplitName) -> LoadedData:
         if split == "test" or split not in self.needs:
             raise AssertionError(f"{self.step} asks for the {split} split without declaring it")
         if self.data is None:
             raise UsageError(f"{self.step} needs data", hint="name it with --data")
-        # Calibration may go on with training samples where its own split is smaller than wanted:
-        # both are the model's to learn from, and more samples make better ranges.
-        splits: tuple[SplitName, ...] = (split, "train") if split == "calibrate" else (split,)
-        yield from itertools.islice(self._rows(self.data, splits), count)
+        return self.data
 
     def _rows(self, data: LoadedData, splits: tuple[SplitName, ...]) -> Iterator[tuple[Array, ...]]:
         for number, split in enumerate(splits):
@@ -86,8 +103,22 @@ class PassWork:
         return describe(artifact)
 
     def predict(self, artifact: Artifact, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Runs a model of any format on model-ready inputs."""
-        return predict(artifact, inputs)
+        """Runs a model of any format on model-ready inputs; it stays open until `close`."""
+        from edgekit.engine.inference import real_outputs
+
+        key = f"{artifact.digest} {artifact.path}"
+        if key not in self._sessions:
+            self._sessions[key] = open_naturally(artifact)
+        return real_outputs(self._sessions[key], inputs)
+
+    def open(self, model: str) -> Artifact:
+        """Opens a model file that a recipe names."""
+        return open_artifact(Path(model))
+
+    def close(self) -> None:
+        """Closes the models that `predict` opened."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
 
     def ancestor(self, format: str) -> Artifact | None:
         """The nearest artifact of that format in this one's line."""
@@ -108,6 +139,10 @@ class PassWork:
         if note not in self.notes:
             self.notes.append(note)
 
+    def record(self, curve: Curve) -> None:
+        """Puts a training's figures by epoch on record."""
+        self.curves.append(curve)
+
     def progress(self, text: str, total: int) -> AbstractContextManager[Any]:
         """Shows a progress bar."""
         return self.bars(text, total)
@@ -124,10 +159,19 @@ def predict(artifact: Artifact, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
     """
     from edgekit.engine.inference import real_outputs
 
-    runner = catalog.load("runners", natural_runner(artifact.format))
-    session = runner.open(artifact.path, describe(artifact).signature, runner.Options())
-    with contextlib.closing(session):
+    with contextlib.closing(open_naturally(artifact)) as session:
         return real_outputs(session, inputs)
+
+
+def open_naturally(artifact: Artifact) -> Session:
+    """Opens a model on the runner that is the natural one for its format.
+
+    Raises:
+        UsageError: no runner opens this format.
+    """
+    runner = catalog.load("runners", natural_runner(artifact.format))
+    session: Session = runner.open(artifact.path, describe(artifact).signature, runner.Options())
+    return session
 
 
 def natural_runner(format: str) -> str:

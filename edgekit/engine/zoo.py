@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact, InputScaling
 from edgekit.core.notes import Note
 from edgekit.core.report import StepRecord
+from edgekit.core.training import Curve
 from edgekit.engine import files
 from edgekit.engine.cache import CachedStep, content_digest, key_of
+from edgekit.engine.data_training import training_data
 from edgekit.engine.models import ZOO_PREFIX, format_of
 from edgekit.errors import UsageError
 from edgekit.units import format_share
@@ -21,12 +23,11 @@ from edgekit.version import __version__
 from edgekit.zoo import FORMAT
 
 if TYPE_CHECKING:
-    from edgekit.core.data import Array, SplitName
     from edgekit.engine.compress import DataRequest
     from edgekit.engine.data import LoadedData
     from edgekit.engine.steps import Run
 
-__all__ = ["FORMAT", "open_training_data", "train"]
+__all__ = ["FORMAT", "is_trained", "open_training_data", "train", "untrained"]
 
 _STEP = "train"
 
@@ -55,6 +56,24 @@ def open_training_data(name: str, request: DataRequest | None, *, seed: int) -> 
     return data
 
 
+def untrained(name: str, data: LoadedData, folder: Path) -> Artifact:
+    """The model as it is before its training, in `folder`: its layers can be asked already.
+
+    Raises:
+        UsageError: the samples do not suit the model.
+    """
+    from edgekit.frameworks.keras import save_keras
+
+    path = folder / f"{name}{format_of(FORMAT).SUFFIXES[0]}"
+    save_keras(_build(name, data)(), path)
+    return Artifact(path, FORMAT, format_of(FORMAT).digest(path), name, scaling=_scaling(data))
+
+
+def is_trained(name: str, run: Run) -> bool:
+    """True where the cache has the trained model."""
+    return run.cache.find(_key(name, run), digest_of=format_of(FORMAT).digest) is not None
+
+
 def train(name: str, run: Run) -> tuple[Artifact, StepRecord]:
     """Trains `zoo:NAME` on the train split (stopped by select), or takes it from the cache.
 
@@ -62,123 +81,87 @@ def train(name: str, run: Run) -> tuple[Artifact, StepRecord]:
         UsageError: the samples do not suit the model.
         PromiseError: the loss is no number.
     """
-    data, module = run.data, catalog.load("zoo", name)
-    assert data is not None, "open_training_data was called"
-    key = _key(name, module, run)
-    scaling = data.scaling_override or _measured(data)
-    digest_of = format_of(FORMAT).digest
-    found = run.cache.find(key, digest_of=digest_of)
-    if found is None:
+    assert run.data is not None, "open_training_data was called"
+    key, digest_of = _key(name, run), format_of(FORMAT).digest
+    found = made = run.cache.find(key, digest_of=digest_of)
+    if made is None:
         with run.cache.training(key) as folder:
             # Another run may have trained the same while this one waited for the folder.
-            found = run.cache.find(key, digest_of=digest_of)
-            made = found or _make(key, module, run, scaling, folder)
-    else:
-        made = found
+            found = made = run.cache.find(key, digest_of=digest_of)
+            made = made or _make(name, key, run, folder)
+    scaling = _scaling(run.data)
     artifact = Artifact(made.path, FORMAT, made.digest, name, made_by=_STEP, scaling=scaling)
     record = StepRecord(
         name=f"{_STEP} {ZOO_PREFIX}{name}",
         kind=_STEP,
         format=FORMAT,
-        parameters=dataclasses.asdict(module.SETTINGS),
+        parameters=dataclasses.asdict(catalog.load("zoo", name).SETTINGS),
         digest=made.digest,
         size_bytes=files.size_bytes(made.path),
         seconds=made.seconds,
         cached=found is not None,
         notes=made.notes,
+        curves=made.curves,
     )
     return artifact, record
 
 
-def _make(
-    key: str, module: ModuleType, run: Run, scaling: InputScaling, folder: Path
-) -> CachedStep:
+def _build(name: str, data: LoadedData) -> Callable[[], Any]:
+    build = catalog.load("zoo", name).build
+    shape, classes = data.dataset.train.x[0].shape[1:], data.classes or 0
+    return lambda: build(shape, classes)
+
+
+def _make(name: str, key: str, run: Run, folder: Path) -> CachedStep:
     from edgekit.frameworks import training
+    from edgekit.frameworks.keras import save_keras
 
     started = time.perf_counter()
     data = run.data
     assert data is not None, "checked by train"
-    sample_shape = data.dataset.train.x[0].shape[1:]
-    classes = data.classes or 0
+    scaling, own = _scaling(data), format_of(FORMAT)
     with files.disk_errors("EDGEKIT_CACHE", folder):
         trained = training.train(
-            lambda: module.build(sample_shape, classes),
-            training.TrainingData(
-                _ScaledRows(data, "train", scaling),
-                _labels(data, "train"),
-                _ScaledRows(data, "select", scaling),
-                _labels(data, "select"),
-            ),
-            module.SETTINGS,
+            _build(name, data),
+            training_data(data, None, scaling),
+            catalog.load("zoo", name).SETTINGS,
             folder=folder,
             seed=run.seed,
             progress=run.bars,
+            title=f"{_STEP} {ZOO_PREFIX}{name}",
         )
-    own = format_of(FORMAT)
-    own.write_scaling(trained.path, scaling)
-    note = Note(
-        "trained",
-        f"{trained.epochs} epochs",
-        f"epoch {trained.best_epoch} was best on the select split, "
-        f"{format_share(trained.select_accuracy)}",
-        is_evidence=True,
-    )
-    notes = (note, *_resumed(trained.resumed_after), *trained.notes)
+        path = folder / f"model{own.SUFFIXES[0]}"
+        save_keras(trained.model, path)
+        own.write_scaling(path, scaling)
+    notes = (_trained(trained.curve), *trained.notes)
     seconds = time.perf_counter() - started
-    step = CachedStep(trained.path, own.digest(trained.path), seconds, notes)
+    step = CachedStep(path, own.digest(path), seconds, notes, (trained.curve,))
     stored = run.cache.store(key, step, digest_of=own.digest)
     files.remove(folder)
     return stored
 
 
-def _resumed(epochs: int) -> tuple[Note, ...]:
-    if not epochs:
-        return ()
-    reason = "an interrupted training had come that far"
-    return (Note("resumed", f"after {epochs} epochs", reason, is_evidence=True),)
+def _trained(curve: Curve) -> Note:
+    best = curve.epochs[curve.best_epoch - 1]
+    figure = "" if best.select_metric is None else f", {format_share(best.select_metric)}"
+    return Note(
+        "trained",
+        f"{len(curve.epochs)} epochs",
+        f"epoch {curve.best_epoch} was best on the select split{figure}",
+        is_evidence=True,
+    )
 
 
-def _measured(data: LoadedData) -> InputScaling:
+def _scaling(data: LoadedData) -> InputScaling:
     from edgekit.engine.data import measure_scaling
 
-    return measure_scaling(data)
+    return data.scaling_override or measure_scaling(data)
 
 
-def _labels(data: LoadedData, split: SplitName) -> Array:
-    y = data.dataset.train.y
-    assert y is not None, "the data has classes"
-    return y[data.indices(split)]
-
-
-class _ScaledRows:
-    """Scaled samples of one split, read a batch at a time."""
-
-    def __init__(self, data: LoadedData, split: SplitName, scaling: InputScaling) -> None:
-        self._rows, self._indices = data.dataset.train.x[0], data.indices(split)
-        self._scaling = scaling
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The number of samples of the split, then the shape of one."""
-        return (len(self._indices), *self._rows.shape[1:])
-
-    @property
-    def dtype(self) -> Any:
-        """What scaled samples are."""
-        return "float32"
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __getitem__(self, index: Any, /) -> Array:
-        from edgekit.engine.data_inputs import prepare
-
-        return prepare(self._rows[self._indices[index]], None, self._scaling)
-
-
-def _key(name: str, module: ModuleType, run: Run) -> str:
+def _key(name: str, run: Run) -> str:
     from edgekit.frameworks import training
 
+    module = catalog.load("zoo", name)
     assert module.__file__ is not None, name
     assert run.data is not None, "checked by train"
     code = [

@@ -1,4 +1,4 @@
-"""Trains a Keras classifier: seeded, early-stopped, checkpointed after every epoch, resumable.
+"""Trains a Keras model: seeded, checkpointed after every epoch, resumable, stopped at NaN.
 
 Same seed, data and machine give the same weights, bit by bit, with or without an interruption:
 everything random in an epoch follows from (seed, epoch), and a checkpoint holds the optimizer.
@@ -6,120 +6,68 @@ everything random in an epoch follows from (seed, epoch), and a checkpoint holds
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.data import Rows
+from edgekit.core.artifact import Artifact, Signature
+from edgekit.core.data import TrainingData
 from edgekit.core.notes import Note
+from edgekit.core.technique import Models, Work
+from edgekit.core.training import ORIGIN, Curve, Epoch, TrainingOptions
 from edgekit.errors import PromiseError, UsageError
-from edgekit.frameworks._checkpoints import Checkpoints, Epoch, plan_digest
-from edgekit.frameworks.keras import import_keras
+from edgekit.frameworks import strategies
+from edgekit.frameworks._checkpoints import Checkpoints, plan_digest
+from edgekit.frameworks._hooks import Hooks, load_hooks
+from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
+from edgekit.frameworks._objectives import Objective, choose
+from edgekit.frameworks._precision import mixed
+from edgekit.frameworks._quiet import import_keras
+from edgekit.frameworks._teachers import Features, Teacher
+from edgekit.frameworks.augmentation import augment, check_augmentation
 from edgekit.lazy import version
 from edgekit.units import format_seconds, format_share
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Epoch", "TrainingData", "TrainingResult", "TrainingSettings", "train", "versions"]
+    from edgekit.core.data import Array
+
+__all__ = [
+    "TrainingResult",
+    "check_labels",
+    "check_trainable",
+    "epochs_in",
+    "evaluate",
+    "steps_in",
+    "train",
+    "train_in",
+    "versions",
+]
 
 Progress = Callable[[str, int], AbstractContextManager[Any]]
 
 _SELECT_BATCH = 256
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how fast. The learning rate falls to 0 along a cosine over all epochs.
-
-    `patience` is the number of epochs without a lower loss on `select` after which it stops.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    patience: int
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-
-
 @dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Model-ready float samples and whole-number labels; `select` decides, it is never trained on.
-
-    Only one batch of `x` is read at a time, so it can be a lazy reader.
-    """
-
-    x_train: Rows
-    y_train: Rows
-    x_select: Rows
-    y_select: Rows
-
-
-@dataclass(frozen=True)
 class TrainingResult:
-    """The trained model (best epoch on `select`, no optimizer state) and how it came about.
+    """The trained model with the weights of the kept epoch, and how it came about.
 
-    `best_epoch` counts from 1; `resumed_after` is the number of epochs found in checkpoints.
+    `resumed_after` is the number of epochs that were found in checkpoints.
     """
 
-    path: Path
-    epochs: int
-    best_epoch: int
-    select_accuracy: float
-    history: tuple[Epoch, ...]
+    model: Any
+    curve: Curve
     resumed_after: int = 0
     notes: tuple[Note, ...] = ()
-
-
-def train(
-    build_model: Callable[[], Any],
-    data: TrainingData,
-    settings: TrainingSettings,
-    *,
-    folder: Path,
-    seed: int,
-    progress: Progress,
-) -> TrainingResult:
-    """Trains what `build_model` returns, or goes on from the checkpoint in `folder`.
-
-    Raises:
-        UsageError: no samples, or labels that do not fit the samples or the model.
-        PromiseError: the loss is not a finite number; the last good checkpoint stays.
-    """
-    keras = import_keras("training a model")
-    labels = _labels(data.x_train, data.y_train), _labels(data.x_select, data.y_select)
-    keras.utils.set_random_seed(_draw(seed, 0, 1)[0])
-    model = build_model()
-    _check_labels(labels, int(model.output_shape[-1]))
-    steps = max(1, len(labels[0]) // settings.batch_size)
-    checkpoints = Checkpoints(folder, plan_digest(model, settings, seed, labels))
-    found = checkpoints.load(keras)
-    if found is None:
-        _compile(keras, model, settings, steps)
-    else:
-        model = found
-    resumed_after = len(checkpoints.history)
-    while not _is_done(checkpoints, settings):
-        number = len(checkpoints.history) + 1
-        _seed_dropout(model, seed, number)
-        started = time.monotonic()
-        order = _order(len(labels[0]), seed, number)
-        batches = _batches(data.x_train, labels[0], order, settings.batch_size)
-        with progress(_status(checkpoints.history, settings), steps) as bar:
-            trained = _train_epoch(model, batches, bar=bar, epoch=number)
-            selected = _evaluate(model, data.x_select, labels[1])
-        _check_finite(selected[0], f"epoch {number}, on the select split")
-        checkpoints.add(model, Epoch(*trained, *selected, time.monotonic() - started))
-    return _result(keras, checkpoints, resumed_after)
 
 
 def versions() -> Mapping[str, str]:
@@ -127,14 +75,495 @@ def versions() -> Mapping[str, str]:
     return {package: version(package) for package in ("tensorflow", "keras")}
 
 
-def _compile(keras: Any, model: Any, settings: TrainingSettings, steps: int) -> None:
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps)
-    model.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,
+def check_trainable(
+    options: TrainingOptions, source: Artifact, models: Models, *, in_tf_keras: bool = False
+) -> None:
+    """Refuses what a training with these options cannot work with, before any training.
+
+    `in_tf_keras` says that the technique's engine trains a tf_keras model.
+
+    Raises:
+        UsageError: a hooks file or teacher that cannot be used, an augmentation that does not suit
+            the inputs, no TF_CONFIG for several workers, 16 bits where the engine has none.
+    """
+    if in_tf_keras and options.precision != "float32":
+        raise UsageError(
+            f"precision = '{options.precision}' is not for this technique: its engine, "
+            "tensorflow-model-optimization, computes in float32",
+            hint="leave it out here; fine-tune, distill and prune-channels take it",
+        )
+    load_hooks(options.hooks, {})
+    before = models.describe(source).signature
+    check_augmentation(options.augment, before.inputs)
+    if options.strategy == strategies.MULTI_WORKER:
+        strategies.check_cluster()
+    for name in options.teacher:
+        if name == ORIGIN:
+            continue
+        teacher = models.describe(models.open(name)).signature
+        for noun, own, other in (
+            ("takes", before.inputs, teacher.inputs),
+            ("gives", before.outputs[:1], teacher.outputs[:1]),
+        ):
+            mine, theirs = ([spec.sample_shape for spec in specs] for specs in (own, other))
+            if mine != theirs:
+                raise UsageError(
+                    f"teacher '{name}' {noun} {_shapes(theirs)}, and the student {_shapes(mine)}",
+                    hint="a teacher and its student have the same inputs and classes",
+                )
+
+
+def check_labels(
+    data: TrainingData, signature: Signature, options: TrainingOptions, hooks: Mapping[str, Any]
+) -> None:
+    """Refuses labels that do not fit the output, and class weights that do not fit the labels.
+
+    Raises:
+        UsageError: one of them does not.
+    """
+    own = load_hooks(options.hooks, hooks).loss
+    _check_samples(data)
+    choose(data, signature.outputs[0].shape, options, own=own)
+
+
+def _shapes(shapes: list[tuple[int | None, ...]]) -> str:
+    return ", ".join(
+        " x ".join("?" if size is None else str(size) for size in shape) or "one number"
+        for shape in shapes
     )
+
+
+def steps_in(data: TrainingData, options: TrainingOptions) -> int:
+    """The number of optimizer steps of a whole training."""
+    return epochs_in(data, options) * _steps(data, options)
+
+
+def epochs_in(data: TrainingData, options: TrainingOptions) -> int:
+    """The number of epochs of a training: as asked, or more where the data is small."""
+    return max(options.epochs, -(-options.min_steps // _steps(data, options)))
+
+
+def _steps(data: TrainingData, options: TrainingOptions) -> int:
+    return max(1, len(data.x_train[0]) // options.batch_size)
+
+
+def train_in(
+    work: Work,
+    build: Callable[[], Any],
+    options: TrainingOptions,
+    *,
+    title: str,
+    callbacks: Sequence[Any] = (),
+    first_epoch: int = 1,
+    features: tuple[tuple[str, str], ...] = (),
+) -> TrainingResult:
+    """Trains what `build` returns on the step's data, and puts the curve and notes on record.
+
+    `build` makes an uncompiled functional model (Keras 3 or tf_keras); `title` tells the trainings
+    of one step apart. `callbacks` have the methods of Keras callbacks. `features` are pairs of
+    layers, (student's, teacher's), for teachers in Keras.
+
+    Raises:
+        UsageError: labels that do not fit the model, or options that do not fit the data.
+        PromiseError: the loss is not a finite number; the last good weights stay, and are named.
+    """
+    result = train(
+        build,
+        work.training_data(),
+        options,
+        folder=work.checkpoints / re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"),
+        seed=work.seed,
+        progress=work.progress,
+        title=title,
+        teachers=tuple(_predictor(work, name) for name in options.teacher),
+        hooks=load_hooks(options.hooks, work.hooks),
+        callbacks=callbacks,
+        first_epoch=first_epoch,
+        features=_feature_maker(work, options, features),
+    )
+    work.record(result.curve)
+    for note in result.notes:
+        (work.evidence if note.is_evidence else work.note)(note.what, note.item, note.reason)
+    return result
+
+
+def _teacher(work: Work, name: str) -> Artifact:
+    return work.origin if name == ORIGIN else work.open(name)
+
+
+def _predictor(work: Work, name: str) -> Callable[[tuple[Array, ...]], tuple[Array, ...]]:
+    artifact = _teacher(work, name)
+    return lambda x: work.predict(artifact, x)
+
+
+def _feature_maker(
+    work: Work, options: TrainingOptions, pairs: tuple[tuple[str, str], ...]
+) -> Callable[[Any], Features] | None:
+    if not pairs:
+        return None
+    from edgekit.frameworks.bridge import load_trainable
+
+    teacher = load_trainable(_teacher(work, options.teacher[0]).path)
+    return lambda student: Features(student, teacher, pairs, seed=work.seed)
+
+
+def train(
+    build: Callable[[], Any],
+    data: TrainingData,
+    options: TrainingOptions,
+    *,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    title: str = "train",
+    teachers: tuple[Callable[[tuple[Array, ...]], tuple[Array, ...]], ...] = (),
+    hooks: Hooks | None = None,
+    callbacks: Sequence[Any] = (),
+    first_epoch: int = 1,
+    features: Callable[[Any], Features] | None = None,
+) -> TrainingResult:
+    """Trains what `build` returns, or goes on from the checkpoint in `folder`.
+
+    Raises:
+        UsageError: no samples, or labels that do not fit the samples or the model.
+        PromiseError: the loss is not a finite number; the last good weights stay.
+    """
+    own = hooks or Hooks()
+    options = dataclasses.replace(options, epochs=epochs_in(data, options), min_steps=0)
+    strategy = strategies.start(options.strategy)
+    _check_samples(data)
+    labels = _labels(data.y_train, data.x_train), _labels(data.y_select, data.x_select)
+    scope = strategy.scope() if strategy is not None else contextlib.nullcontext()
+    import_keras("training a model").utils.set_random_seed(_draw(seed, 0, 1)[0])
+    with scope:
+        model = build()
+        objective = choose(data, tuple(model.outputs[0].shape), options, own=own.loss)
+        with mixed(model, options.precision):
+            loop = Loop(
+                model,
+                objective,
+                options,
+                own,
+                steps=steps_in(data, options),
+                strategy=strategy,
+                features=features(model) if features is not None else None,
+            )
+            checkpoints = Checkpoints(
+                folder, _plan(options, seed, loop, labels), first_epoch=first_epoch
+            )
+            run = _Run(loop, data, labels, options, seed, title, checkpoints)
+            _resume(loop, checkpoints)
+            resumed_after = len(checkpoints.history)
+            run.teach(teachers, folder, progress)
+            run.epochs(progress, (*callbacks, *own.callbacks))
+            loop.restore(checkpoints.values(checkpoints.best_epoch), weights_only=True)
+    return _result(model, objective, checkpoints, resumed_after, title)
+
+
+def _plan(
+    options: TrainingOptions, seed: int, loop: Loop, labels: tuple[NDArray[Any], NDArray[Any]]
+) -> str:
+    settings = {**dataclasses.asdict(options), "seed": seed}
+    return plan_digest(settings, [*loop.values()[: loop.weights_count], *labels])
+
+
+def _resume(loop: Loop, checkpoints: Checkpoints) -> None:
+    """Goes on from the last epoch that all workers have."""
+    held = checkpoints.load()
+    for _ in range(2):  # a worker may find that it lacks the epoch that all agreed on
+        agreed = loop.least(len(checkpoints.history))
+        if agreed < len(checkpoints.history):
+            held = checkpoints.rewind(agreed)
+    if held is None:
+        return
+    try:
+        loop.restore(held)
+    except ValueError as error:
+        checkpoints.history = []
+        checkpoints.notes.append(Note("restarted", "training checkpoint", str(error)))
+
+
+class _Run:
+    """One training on its way: the loop, its data, and what an epoch is."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        data: TrainingData,
+        labels: tuple[NDArray[Any], NDArray[Any]],
+        options: TrainingOptions,
+        seed: int,
+        title: str,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.loop, self.data, self.labels, self.options = loop, data, labels, options
+        self.seed, self.title, self.checkpoints = seed, title, checkpoints
+        self.steps = _steps(data, options)
+        self.teacher: Teacher | None = None
+        self.targets: Any = None
+
+    def teach(self, models: tuple[Any, ...], folder: Path, progress: Progress) -> None:
+        """Asks the teachers once for all samples; under augmentation they see each batch."""
+        if not models:
+            return
+        self.teacher = Teacher(models, self.loop.objective, self.options.temperature)
+        if self.options.augment or self.loop.hooks.augment is not None:
+            return
+        rows = self.data.x_train
+        with progress(f"{self.title}: teacher", len(rows[0])) as bar:
+            self.targets = self.teacher.all_targets(rows, folder / "teacher.npy", bar.advance)
+
+    def epochs(self, progress: Progress, callbacks: Sequence[Any]) -> None:
+        """Trains until all epochs are done or patience ends."""
+        if self.is_done:
+            return
+        model, history = self.loop.model, self.checkpoints.history
+        with (
+            _attached(callbacks, self.loop),
+            progress(f"{self.title}: {self._status()}", self.options.epochs * self.steps) as bar,
+        ):
+            bar.advance(len(history) * self.steps)
+            _tell(callbacks, "on_train_begin")
+            while not self.is_done:
+                number = len(history) + 1
+                draws = _seed_dropout(model, self.seed, number)
+                self.loop.new_epoch(draws)
+                started = time.monotonic()
+                _tell(callbacks, "on_epoch_begin", number - 1)
+                loss, right = self._train_epoch(number, bar, callbacks)
+                _tell(callbacks, "on_epoch_end", number - 1)
+                self.loop.synchronise()
+                epoch = self._measured(number, loss, right, started)
+                self.checkpoints.add(self.loop.values(), epoch)
+                bar.advance(0, f"{self.title}: {self._status()}")
+            _tell(callbacks, "on_train_end")
+
+    @property
+    def is_done(self) -> bool:
+        """True after the last epoch, and where patience has ended."""
+        done = len(self.checkpoints.history)
+        if done >= self.options.epochs or not self.options.patience:
+            return done >= self.options.epochs
+        best = self.checkpoints.best_epoch
+        return bool(best) and done - best >= self.options.patience
+
+    def _train_epoch(
+        self, number: int, bar: Any, callbacks: Sequence[Any]
+    ) -> tuple[float, float | None]:
+        """Returns the mean loss and metric; under mixup no answer is right, so there is none."""
+        own = self.loop.hooks.train_epoch
+        if own is not None:
+            return self._own_epoch(own, number, bar), None
+        total, hits, step = 0.0, 0.0, 0
+        for step, batch in enumerate(self._batches(number), start=1):
+            _tell(callbacks, "on_train_batch_begin", step - 1)
+            loss, right = self.loop.step(batch)
+            self._check_finite(loss, f"epoch {number}, step {step}")
+            _tell(callbacks, "on_train_batch_end", step - 1)
+            total, hits = total + loss, hits + right
+            bar.advance(1)
+        has_metric = self.loop.objective.metric and "mixup" not in self.options.augment
+        return total / step, hits / step if has_metric else None
+
+    def _own_epoch(self, own: Callable[..., Any], number: int, bar: Any) -> float:
+        seen: list[float] = []
+        given: list[tuple[Any, Batch]] = []
+
+        def step(x: Any, y: Any) -> float:
+            # What was yielded goes on with all that belongs to it: targets, and mixup's other half.
+            same = given and given[-1][0] is x and given[-1][1].y is y
+            batch = given[-1][1] if same else self._own_batch(x, y)
+            loss, _ = self.loop.step(batch)
+            self._check_finite(loss, f"epoch {number}, step {len(seen) + 1}")
+            seen.append(loss)
+            return loss
+
+        def batches() -> Iterator[tuple[Any, Any]]:
+            for batch in self._batches(number):
+                x = batch.x if len(batch.x) > 1 else batch.x[0]
+                given[:] = [(x, batch)]
+                yield x, batch.y
+                bar.advance(1)
+
+        returned = own(self.loop.model, batches(), step)
+        if returned is None and not seen:
+            raise UsageError(
+                "hooks: 'train_epoch' took no step and returned no loss",
+                hint="call step(x, y) for each batch, or return the mean loss of the epoch",
+            )
+        loss = sum(seen) / len(seen) if returned is None else _number(returned)
+        self._check_finite(loss, f"epoch {number}")
+        return loss
+
+    def _own_batch(self, x: Any, y: Any) -> Batch:
+        """A batch of the user's own making; teachers are asked anew."""
+        if "mixup" in self.options.augment:
+            raise UsageError(
+                "hooks: 'train_epoch' changes batches that mixup has mixed",
+                hint="leave mixup out, or give step the x and y that batches yields",
+            )
+        import numpy as np
+
+        inputs = tuple(np.asarray(a, np.float32) for a in (x if isinstance(x, tuple) else (x,)))
+        return Batch(inputs, y, self.teacher.targets(inputs) if self.teacher is not None else None)
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        """Batches of one size, because another size is another graph; the order changes every
+        epoch, so that no sample is left out for good."""
+        import numpy as np
+
+        rng = np.random.default_rng((self.seed, number))
+        order = rng.permutation(len(self.labels[0]))
+        size, hooks = self.options.batch_size, self.loop.hooks
+        for start in range(0, self.steps * size, size):
+            index = order[start : start + size]
+            x: Any = tuple(np.asarray(rows[index], np.float32) for rows in self.data.x_train)
+            y: Any
+            other: Any
+            share: Any
+            y, other, share = self.labels[0][index], None, None
+            if hooks.augment is not None:
+                x, y = _augmented(hooks.augment, x, y, rng)
+            if self.options.augment:
+                x, y, other, share = augment(
+                    x, y, self.options.augment, rng, classes=self.data.classes
+                )
+            if self.data.y_train is None:
+                y, other, share = x[0], None, None
+            targets = None
+            if self.targets is not None:
+                targets = self.targets[index]
+            elif self.teacher is not None:
+                targets = self.teacher.targets(x)
+            yield Batch(x, y, targets, other, share)
+
+    def _measured(self, number: int, loss: float, right: float | None, started: float) -> Epoch:
+        sums, has_metric = _sums(self.loop, self.data, self.labels[1]), self.loop.objective.metric
+        count = len(self.labels[1])
+        select = [value / count for value in sums]
+        self._check_finite(select[0], f"epoch {number}, on the select split")
+        return Epoch(
+            loss,
+            right,
+            select[0],
+            select[1] if has_metric else None,
+            time.monotonic() - started,
+            dict(zip(self.loop.hooks.metrics, select[2:], strict=True)),
+        )
+
+    def _check_finite(self, loss: float, where: str) -> None:
+        if math.isfinite(loss):
+            return
+        good = len(self.checkpoints.history)
+        kept = (
+            f"the weights after epoch {good} are kept in {self.checkpoints.folder}"
+            if good
+            else "no epoch was finished, so there are no weights to keep"
+        )
+        raise PromiseError(
+            f"{self.title}: the loss is {loss} at {where}; {kept}",
+            hint="check the input scaling, or train with a lower learning rate",
+        )
+
+    def _status(self) -> str:
+        """The text of the progress bar: which epoch, how well so far, and the time left."""
+        history, epochs = self.checkpoints.history, self.options.epochs
+        text = f"epoch {min(len(history) + 1, epochs)}/{epochs}"
+        if not history:
+            return text
+        left = sum(epoch.seconds for epoch in history) / len(history)
+        left *= epochs - len(history)
+        last = history[-1]
+        metric = "" if last.select_metric is None else f" {format_share(last.select_metric)}"
+        return (
+            f"{text}  loss {last.loss:.3g}  select {last.select_loss:.3g}{metric}"
+            f"  at most {format_seconds(left)} left"
+        )
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"hooks: 'train_epoch' returned {type(value).__name__}, which is no loss",
+            hint="return the mean loss of the epoch, or nothing",
+        ) from None
+
+
+def _augmented(function: Any, x: tuple[Array, ...], y: Array, rng: Any) -> Any:
+    import numpy as np
+
+    returned = function(x if len(x) > 1 else x[0], y, rng)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise UsageError("hooks: 'augment' must return (x, y)")
+    made, labels = returned
+    made = made if isinstance(made, tuple) else (made,)
+    arrays = tuple(np.asarray(array, np.float32) for array in made)
+    shapes = [array.shape for array in arrays]
+    own = np.asarray(labels)
+    if shapes != [array.shape for array in x] or own.shape != y.shape:
+        raise UsageError(
+            f"hooks: 'augment' returned shapes {shapes} and labels {own.shape}, "
+            f"for {[array.shape for array in x]} and {y.shape}",
+            hint="the shapes of a batch must stay",
+        )
+    if y.dtype.kind == "i" and own.dtype.kind not in "iub":
+        raise UsageError(
+            f"hooks: 'augment' returned {own.dtype} labels, and the classes are whole numbers",
+            hint="return the labels as they were given",
+        )
+    return arrays, own.astype(y.dtype)
+
+
+def evaluate(
+    model: Any, data: TrainingData, options: TrainingOptions, *, limit: int | None = None
+) -> tuple[float, float | None]:
+    """Loss and metric (None where there is none) on the first `limit` samples of select."""
+    _check_samples(data)
+    objective = choose(data, tuple(model.outputs[0].shape), options)
+    loop = Loop(model, objective, options, Hooks(), steps=1, strategy=None)
+    labels = _labels(data.y_select, data.x_select)[:limit]
+    loss, right = _sums(loop, data, labels)
+    return loss / len(labels), right / len(labels) if objective.metric else None
+
+
+def _sums(loop: Loop, data: TrainingData, labels: NDArray[Any]) -> list[float]:
+    """Sums of loss, right answers and the user's metrics over the select samples."""
+    import numpy as np
+
+    totals: list[float] = []
+    for start in range(0, len(labels), _SELECT_BATCH):
+        part = slice(start, min(start + _SELECT_BATCH, len(labels)))
+        x = tuple(np.asarray(rows[part], np.float32) for rows in data.x_select)
+        y = labels[part] if data.y_select is not None else x[0]
+        sums = loop.measure(x, y)
+        totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else sums
+    return totals
+
+
+def _check_samples(data: TrainingData) -> None:
+    for split, x, y in (
+        ("train", data.x_train, data.y_train),
+        ("select", data.x_select, data.y_select),
+    ):
+        count = len(x[0])
+        if not count or (y is not None and len(y) != count):
+            labels = "no" if y is None else len(y)
+            raise UsageError(
+                f"data: {count} samples with {labels} labels in the {split} split",
+                hint="every sample needs a label, and both splits need samples",
+            )
+
+
+def _labels(y: Any, x: tuple[Any, ...]) -> NDArray[Any]:
+    """Labels in memory, a few bytes a sample; without labels their place in the data."""
+    import numpy as np
+
+    if y is None:
+        return np.arange(len(x[0]))
+    labels = np.asarray(y[:])
+    return labels.astype(np.int64 if labels.dtype.kind in "iub" else np.float32)
 
 
 def _draw(seed: int, epoch: int, count: int) -> list[int]:
@@ -144,119 +573,46 @@ def _draw(seed: int, epoch: int, count: int) -> list[int]:
     return [int(n) for n in np.random.SeedSequence((seed, epoch)).generate_state(count)]
 
 
-def _seed_dropout(model: Any, seed: int, epoch: int) -> None:
-    """Sets what random layers draw from; Keras does not save that state with a model."""
-    states = [item for item in model.variables if item.name == "seed_generator_state"]
-    for state, value in zip(states, _draw(seed, epoch, len(states)), strict=True):
+def _seed_dropout(model: Any, seed: int, epoch: int) -> int:
+    """Sets what random layers of Keras 3 draw from; returns the epoch's seed for the rest."""
+    states = []
+    if not is_tf_keras(model):
+        states = [item for item in model.variables if item.name == "seed_generator_state"]
+    first, *rest = _draw(seed, epoch, len(states) + 1)
+    for state, value in zip(states, rest, strict=True):
         state.assign([value, 0])
+    return first
 
 
-def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.random.default_rng((seed, epoch)).permutation(count)
-
-
-def _batches(
-    x: Rows, y: NDArray[np.int64], order: NDArray[np.int64], size: int
-) -> Iterator[tuple[Any, Any]]:
-    """Batches of one size, because another size is another graph; the order changes every epoch,
-    so that no sample is left out for good."""
-    import numpy as np
-
-    for start in range(0, max(1, len(order) // size) * size, size):
-        index = order[start : start + size]
-        yield np.asarray(x[index], dtype=np.float32), y[index]
+@contextlib.contextmanager
+def _attached(callbacks: Sequence[Any], loop: Loop) -> Iterator[None]:
+    """Shows callbacks the model with its optimizer, as `fit` does, for the time of the training."""
+    if not callbacks:
+        yield
+        return
+    loop.model.optimizer = loop.optimizer
+    for callback in callbacks:
+        if hasattr(callback, "set_model"):
+            callback.set_model(loop.model)
+    try:
+        yield
+    finally:
+        loop.model.optimizer = None
 
 
-def _train_epoch(
-    model: Any, batches: Iterator[tuple[Any, Any]], *, bar: Any, epoch: int
-) -> tuple[float, float]:
-    """Returns the mean loss and accuracy."""
-    loss, accuracy, step = 0.0, 0.0, 0
-    for step, (x, y) in enumerate(batches, start=1):
-        figures = model.train_on_batch(x, y, return_dict=True)
-        _check_finite(figures["loss"], f"epoch {epoch}, step {step}")
-        loss += float(figures["loss"])
-        accuracy += float(figures["accuracy"])
-        bar.advance(1)
-    return loss / step, accuracy / step
+def _tell(callbacks: Sequence[Any], event: str, *arguments: Any) -> None:
+    for callback in callbacks:
+        method = getattr(callback, event, None)
+        if method is not None:
+            method(*arguments)
 
 
-def _evaluate(model: Any, x: Rows, y: NDArray[np.int64]) -> tuple[float, float]:
-    """Returns loss and accuracy over all samples, whatever their number."""
-    import numpy as np
-
-    loss, accuracy = 0.0, 0.0
-    for start in range(0, len(y), _SELECT_BATCH):
-        part = slice(start, min(start + _SELECT_BATCH, len(y)))
-        samples = np.asarray(x[part], dtype=np.float32)
-        figures = model.test_on_batch(samples, y[part], return_dict=True)
-        loss += float(figures["loss"]) * len(samples)
-        accuracy += float(figures["accuracy"]) * len(samples)
-    return loss / len(y), accuracy / len(y)
-
-
-def _check_finite(loss: float, where: str) -> None:
-    if not math.isfinite(loss):
-        raise PromiseError(
-            f"training: the loss is {loss} at {where}",
-            hint="check the input scaling, or train with a lower learning rate",
-        )
-
-
-def _is_done(checkpoints: Checkpoints, settings: TrainingSettings) -> bool:
-    done = len(checkpoints.history)
-    return done >= settings.epochs or done - checkpoints.best_epoch >= settings.patience
-
-
-def _status(history: list[Epoch], settings: TrainingSettings) -> str:
-    """The text of a progress bar: which epoch, how well so far, and the time left at most."""
-    text = f"epoch {len(history) + 1}/{settings.epochs}"
-    if not history:
-        return text
-    left = sum(epoch.seconds for epoch in history) / len(history)
-    left *= settings.epochs - len(history)
-    last = history[-1]
-    return (
-        f"{text}  loss {last.loss:.3f}  select {format_share(last.select_accuracy)}"
-        f"  at most {format_seconds(left)} left"
-    )
-
-
-def _labels(x: Rows, y: Rows) -> NDArray[np.int64]:
-    import numpy as np
-
-    labels = np.asarray(y[:]).reshape(-1)
-    if not len(labels) or len(labels) != len(x):
-        raise UsageError(
-            f"data: {len(x)} samples with {len(labels)} labels to train or select on",
-            hint="every sample needs a label, and both splits need samples",
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise UsageError(
-            f"data: labels are {labels.dtype}, but a classifier learns whole numbers",
-            hint="number the classes 0, 1, 2, ...",
-        )
-    return labels.astype(np.int64)
-
-
-def _check_labels(labels: tuple[NDArray[np.int64], ...], classes: int) -> None:
-    low, high = min(int(y.min()) for y in labels), max(int(y.max()) for y in labels)
-    if low < 0 or high >= classes:
-        raise UsageError(
-            f"data: labels go from {low} to {high}, but the model has {classes} classes",
-            hint=f"number the classes 0 to {classes - 1}",
-        )
-
-
-def _result(keras: Any, checkpoints: Checkpoints, resumed_after: int) -> TrainingResult:
-    return TrainingResult(
-        path=checkpoints.finish(keras),
-        epochs=len(checkpoints.history),
-        best_epoch=checkpoints.best_epoch,
-        select_accuracy=checkpoints.history[checkpoints.best_epoch - 1].select_accuracy,
-        history=tuple(checkpoints.history),
-        resumed_after=resumed_after,
-        notes=tuple(checkpoints.notes),
-    )
+def _result(
+    model: Any, objective: Objective, checkpoints: Checkpoints, resumed_after: int, title: str
+) -> TrainingResult:
+    notes = list(checkpoints.notes)
+    if resumed_after:
+        reason = "an interrupted training had come that far"
+        notes.append(Note("resumed", f"{title}: after epoch {resumed_after}", reason, True))
+    curve = Curve(title, objective.metric, tuple(checkpoints.history), checkpoints.best_epoch)
+    return TrainingResult(model, curve, resumed_after, tuple(notes))

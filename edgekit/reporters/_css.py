@@ -99,7 +99,26 @@ tbody th { font-weight: 500; }
 td:not(.n, .k) { min-width: 15em; }
 figure th, figure td { padding-top: 4px; padding-bottom: 4px; }
 figure table { margin-top: 6px; width: 100%; }
+details { margin: 10px 0 0; max-width: 100%; }
+summary { cursor: pointer; color: var(--muted); font-size: 14px; width: fit-content; }
+summary:hover { color: var(--ink); }
+summary:focus-visible { outline: 2px solid var(--result); outline-offset: 2px; }
+details[open] > summary { margin-bottom: 6px; }
+.curves {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr));
+  gap: 12px; margin: 10px 0 12px;
+}
+.curves figure { margin: 0; min-width: 0; }
+.curves figure svg { max-width: 360px; }
+.line {
+  display: inline-block; width: 22px; margin: 0 2px 0 3px; vertical-align: 0.25em;
+  border-top: 2px solid var(--result);
+}
+.line.train { border-top: 2px dashed var(--reference); }
+h3.origin { margin: 16px 0 4px; font-size: 14px; }
+h2 + h3.origin { margin-top: 0; }
 section > .muted { margin-bottom: 6px; max-width: 62em; }
+ul.notes + .muted { margin-top: 8px; }
 ul.notes { margin: 0; padding-left: 1.2em; }
 pre {
   margin: 0 0 8px; padding: 12px 16px; background: var(--card); border: 1px solid var(--rule);

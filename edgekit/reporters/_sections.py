@@ -11,6 +11,7 @@ from edgekit.core.report import Report
 from edgekit.reporters._layers import Layer, largest, rest_of_file
 from edgekit.reporters._placement import groups
 from edgekit.reporters._rows import interval_text, score_text, visible_text
+from edgekit.reporters._settings import setting, settings
 from edgekit.reporters._tables import Table
 from edgekit.reporters._wording import count, file_name, ratio_text
 from edgekit.text import clean
@@ -62,14 +63,9 @@ def _steps(report: Report) -> Table:
 
 
 def _settings(parameters: Mapping[str, Any]) -> str:
-    shown = (f"{clean(name)}={_setting(value)}" for name, value in parameters.items())
-    return clean(", ".join(shown), most=300) or "none"
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_setting(item) for item in value)}]"
-    return clean(value)
+    found = settings(parameters)
+    rest = f" ({found.left_out} more in report.json)" if found.left_out else ""
+    return f"{found.line}{rest}"
 
 
 def _accuracy(report: Report) -> Table:
@@ -315,5 +311,5 @@ def _pairs(title: str, values: Mapping[str, Any]) -> Table:
         if isinstance(value, Mapping):
             cells += [(f"{clean(name)}.{inner}", text) for inner, text in _pairs(title, value).rows]
         else:
-            cells.append((clean(name), _setting(value) if value is not None else "unknown"))
+            cells.append((clean(name), setting(value) if value is not None else "unknown"))
     return Table(title, ("", ""), tuple(cells))

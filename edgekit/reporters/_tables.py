@@ -6,17 +6,12 @@ from dataclasses import dataclass
 
 from edgekit.core.report import Report
 from edgekit.reporters._rows import rows
-from edgekit.reporters._wording import (
-    count,
-    note_line,
-)
+from edgekit.reporters._wording import count
 from edgekit.text import clean
 
 __all__ = [
     "Table",
-    "evidence",
     "figures",
-    "notes",
     "reproduce",
     "verdict_heading",
 ]
@@ -71,24 +66,6 @@ def figures(report: Report) -> Table:
             cells.append((*first, *judged, remark if index == 0 else ""))
     heads = ("", "reference", "result", "change", "limit", "verdict", "limit set by", "remarks")
     return Table("Figures", heads, tuple(cells), frozenset({1, 2, 3, 4}))
-
-
-def notes(report: Report) -> tuple[str, ...]:
-    """Everything that was skipped, dropped or done in another way, complete."""
-    read = [
-        f"reading {clean(artifact.path.name)}: {clean(text, most=400)}"
-        for artifact, description in (
-            (report.reference_artifact, report.reference_description),
-            (report.result_artifact, report.result_description),
-        )
-        for text in description.notes
-    ]
-    return (*(note_line(note) for note in report.skipped), *dict.fromkeys(read))
-
-
-def evidence(report: Report) -> tuple[str, ...]:
-    """Everything that was checked and found in order."""
-    return tuple(note_line(note) for note in report.evidence)
 
 
 def reproduce(report: Report) -> str:

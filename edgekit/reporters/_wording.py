@@ -9,7 +9,6 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final
 
 from edgekit.core.limits import Status, Verdict
-from edgekit.core.notes import Note
 from edgekit.core.report import Report
 from edgekit.text import clean
 from edgekit.units import (
@@ -26,9 +25,9 @@ __all__ = [
     "file_name",
     "flips_text",
     "limit_text",
-    "note_line",
     "ratio_text",
     "row_of",
+    "said",
     "timing_text",
     "trimmed",
     "verdict_sentence",
@@ -73,10 +72,10 @@ def timing_text(seconds: Mapping[str, float]) -> str:
     return f"({', '.join(parts)})" if parts else ""
 
 
-def note_line(note: Note) -> str:
-    """Writes a note as 'skipped dense_1: the reason'."""
-    head = f"{clean(note.what)} {clean(note.item)}".strip()
-    return f"{head}: {clean(note.reason, most=400)}" if note.reason else head
+def said(what: str, items: str, reason: str) -> str:
+    """Writes a note as 'skipped dense_1: the reason'; `items` is fit to print already."""
+    head = f"{clean(what)} {items}".strip()
+    return f"{head}: {clean(reason, most=400)}" if reason else head
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,10 @@ def _times(value: float) -> str:
     return f"{text}0x" if text.endswith(".") else f"{text}x"
 
 
+def _p_value(value: float) -> str:
+    return f"p {value:.3g}"
+
+
 def _points(value: float) -> str:
     """Writes a distance in points with as many digits as it takes to see it."""
     points = 100 * value
@@ -116,6 +119,8 @@ def _points(value: float) -> str:
 
 _WORDINGS: Final[Mapping[str, _Wording]] = {
     "max_size": _Wording("size", _bytes, format_bytes),
+    "max_compressed_ratio": _Wording("compressed", _times, _times),
+    "min_p_worse": _Wording("significance", _p_value, _p_value, "under it"),
     "max_accuracy_drop": _Wording("accuracy", _points, _points, "beyond"),
     "min_agreement": _Wording("agreement", lambda v: trimmed(format_share(v)), _points, "under"),
     "max_latency": _Wording("latency", _nanoseconds, format_nanoseconds),

@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Final
 
 from edgekit.core.limits import Status
-from edgekit.core.report import Report
+from edgekit.core.report import Report, StepRecord
 from edgekit.reporters._css import CSS
+from edgekit.reporters._curves import MOST_CURVES, curve_plots
+from edgekit.reporters._elements import (
+    MARKS,
+    figure,
+    folded,
+    note_list,
+    section,
+    status_word,
+    table_element,
+)
+from edgekit.reporters._notes import checked, skipped
 from edgekit.reporters._placement import placement_text
 from edgekit.reporters._plots import Plot, plots
 from edgekit.reporters._rows import Row, rows
 from edgekit.reporters._sections import parts, sections
-from edgekit.reporters._tables import (
-    Table,
-    evidence,
-    figures,
-    notes,
-    reproduce,
-    verdict_heading,
-)
-from edgekit.reporters._wording import (
-    STATUS_WORDS,
-    file_name,
-    timing_text,
-    verdict_sentence,
-)
+from edgekit.reporters._settings import settings
+from edgekit.reporters._tables import Table, figures, reproduce, verdict_heading
+from edgekit.reporters._training import trained, training_line, training_table
+from edgekit.reporters._wording import file_name, timing_text, verdict_sentence
 from edgekit.text import clean
 
 __all__ = ["SUFFIX", "render"]
 
 SUFFIX = ".html"
 
-_MARKS: Final[Mapping[Status, str]] = {"pass": "✓", "fail": "✕", "unmeasured": "?"}
+_MOST_ROWS: Final = 8
+"""A longer table of trainings is folded away under its drawings."""
+_KEY: Final = (
+    '<p class="muted">Loss and metric by epoch on <span class="line train"></span> the train split '
+    'and <span class="line select"></span> the select split, which no step is trained on. '
+    "The ring marks the epoch whose weights were kept.</p>"
+)
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """No script and no request, whatever a name in the report may try."""
 
@@ -47,10 +53,11 @@ def render(report: Report) -> str:
         _verdict(report),
         _cards(report),
         _plots(plots(report), parts(report)),
-        _section(figures(report)),
-        f'<div class="tables">{"".join(_section(table) for table in sections(report))}</div>',
+        section(figures(report)),
+        _training(report),
+        _sections(report),
         _notes(report),
-        _evidence(report),
+        _checked(report),
         _reproduce(report),
         "</main>",
         _footer(report),
@@ -78,9 +85,9 @@ def _header(report: Report) -> list[str]:
 def _verdict(report: Report) -> str:
     heading, sentence = verdict_heading(report)
     status: Status = report.status if report.verdicts else "unmeasured"
-    mark = _MARKS[status] if report.verdicts else "–"
+    mark = MARKS[status] if report.verdicts else "–"
     items = "".join(
-        f"<li>{_status(verdict.status)} {escape(verdict_sentence(verdict, report))}</li>"
+        f"<li>{status_word(verdict.status)} {escape(verdict_sentence(verdict, report))}</li>"
         for verdict in report.verdicts
         if verdict.status != "pass"
     )
@@ -89,11 +96,6 @@ def _verdict(report: Report) -> str:
         f'<span class="mark" aria-hidden="true">{mark}</span><strong>{escape(heading)}</strong>'
         f"<p>{escape(sentence)}</p>{f'<ul>{items}</ul>' if items else ''}</section>"
     )
-
-
-def _status(status: Status) -> str:
-    word = STATUS_WORDS[status]
-    return f'<span class="status {status}">{_MARKS[status]}&nbsp;{word}</span>'
 
 
 def _cards(report: Report) -> str:
@@ -110,7 +112,7 @@ def _cards(report: Report) -> str:
 
 def _card(row: Row) -> str:
     status = row.checks[0].status if row.checks else ""
-    badge = _status(row.checks[0].status) if row.checks else ""
+    badge = status_word(row.checks[0].status) if row.checks else ""
     head = f'<div class="top"><h3>{escape(row.label)}</h3>{badge}</div>'
     bounds = "".join(
         f'<p class="rest">limit {escape(check.limit)}, {escape(check.source)}</p>'
@@ -133,60 +135,63 @@ def _change(row: Row) -> str:
 
 def _plots(drawn: tuple[Plot, ...], kinds: Table) -> str:
     """The drawings in two columns; the bytes by kind stand under the bytes by tensor."""
-    boxes = [
-        f"<figure><h3>{escape(plot.title)}</h3>{plot.svg}"
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
-        for plot in drawn
-    ]
+    boxes = [figure(plot) for plot in drawn]
     if kinds.rows:
-        boxes.insert(1, f"<figure><h3>{escape(kinds.title)}</h3>{_table(kinds)}</figure>")
+        boxes.insert(1, f"<figure><h3>{escape(kinds.title)}</h3>{table_element(kinds)}</figure>")
     return f'<section class="plots" aria-label="Plots">{"".join(boxes)}</section>' if boxes else ""
 
 
-def _section(table: Table) -> str:
-    caption = f'<p class="muted">{escape(table.caption)}</p>' if table.caption else ""
-    return f"<section><h2>{escape(table.title)}</h2>{caption}{_table(table)}</section>"
-
-
-def _table(table: Table) -> str:
-    head = ""
-    if any(table.heads):
-        cells = (_cell("th", text, i, table, 'scope="col"') for i, text in enumerate(table.heads))
-        head = f"<thead><tr>{''.join(cells)}</tr></thead>"
-    body = "".join(_row(cells, table) for cells in table.rows)
+def _training(report: Report) -> str:
+    """The curves of every training step, and their figures as a table."""
+    steps = trained(report)
+    if not steps:
+        return ""
+    table = training_table(report)
+    shown = table_element(table) if table.rows else ""
+    if len(table.rows) > _MOST_ROWS:
+        shown = folded("The kept and the last epoch of every training", shown)
+    lines = "".join(f"<li>{escape(_trained(number, step))}</li>" for number, step in steps)
+    boxes = "".join(figure(plot) for plot in curve_plots(report))
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(table.title)}">'
-        f"<table>{head}<tbody>{body}</tbody></table></div>"
+        f'<section><h2>Training</h2><ul class="notes">{lines}</ul>{_KEY}'
+        f'<div class="curves">{boxes}</div>{shown}</section>'
     )
 
 
-def _row(cells: Iterable[str], table: Table) -> str:
-    first, *rest = cells
-    start = _cell("th", first, 0, table, 'scope="row"')
-    return f"<tr>{start}{''.join(_cell('td', c, i, table) for i, c in enumerate(rest, 1))}</tr>"
+def _trained(number: int, step: StepRecord) -> str:
+    left = len(step.curves) - MOST_CURVES
+    rest = f"; the last {MOST_CURVES} are drawn" if left > 0 else ""
+    return f"step {number}, {training_line(step)}{rest}"
 
 
-def _cell(tag: str, text: str, column: int, table: Table, extra: str = "") -> str:
-    words = {word: status for status, word in STATUS_WORDS.items()}
-    content = escape(text)
-    if tag == "td" and table.heads[column] == "verdict" and text in words:
-        content = _status(words[text])
-    name = "n" if column in table.numeric else "k" if column in table.short else ""
-    attributes = f"{extra and ' '}{extra}{f' class={name!r}' if name else ''}".replace("'", '"')
-    return f"<{tag}{attributes}>{content}</{tag}>"
+def _sections(report: Report) -> str:
+    """The detailed tables; under the steps stand the parameters that their line leaves out."""
+    drawn = (
+        section(table, _parameters(report) if table.title == "Steps" else "")
+        for table in sections(report)
+    )
+    return f'<div class="tables">{"".join(drawn)}</div>'
+
+
+def _parameters(report: Report) -> str:
+    parts = []
+    for number, step in enumerate(report.steps, 1):
+        found = settings(step.parameters)
+        if found.is_cut:
+            summary = f"All {len(found.every)} parameters of step {number}, {clean(step.name)}"
+            table = Table(summary, ("parameter", "value"), found.every)
+            parts.append(folded(summary, table_element(table)))
+    return "".join(parts)
 
 
 def _notes(report: Report) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in notes(report))
     nothing = '<p class="muted">Nothing was skipped or done in another way than asked for.</p>'
-    body = f'<ul class="notes">{items}</ul>' if items else nothing
-    return f"<section><h2>Notes</h2>{body}</section>"
+    return f"<section><h2>Notes</h2>{note_list(skipped(report)) or nothing}</section>"
 
 
-def _evidence(report: Report) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in evidence(report))
-    body = f'<ul class="notes">{items}</ul>'
-    return f"<section><h2>Checked</h2>{body}</section>" if items else ""
+def _checked(report: Report) -> str:
+    body = note_list(checked(report))
+    return f"<section><h2>Checked</h2>{body}</section>" if body else ""
 
 
 def _reproduce(report: Report) -> str:

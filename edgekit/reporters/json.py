@@ -15,6 +15,8 @@ from edgekit.core.data import Judgement
 from edgekit.core.description import Description
 from edgekit.core.measurement import Measurements
 from edgekit.core.report import SCHEMA, DataFacts, Report, StepRecord
+from edgekit.core.training import Curve
+from edgekit.reporters._settings import without_folders
 from edgekit.reporters._wording import file_name
 
 __all__ = ["SUFFIX", "render"]
@@ -72,12 +74,23 @@ def _step(step: StepRecord) -> dict[str, Any]:
         "technique": step.name,
         "kind": step.kind,
         "format": step.format,
-        "params": step.parameters,
+        "params": without_folders(step.parameters),
         "digest": step.digest,
         "size_bytes": step.size_bytes,
         "seconds": step.seconds,
         "cached": step.cached,
         "notes": step.notes,
+        "curves": [_curve(curve) for curve in step.curves],
+    }
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    return {
+        "title": curve.title,
+        "metric": curve.metric,
+        "best_epoch": curve.best_epoch,
+        "details": without_folders(curve.details),
+        "epochs": curve.epochs,
     }
 
 

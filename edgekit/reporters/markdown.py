@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
+from html import escape
+from itertools import groupby
 from typing import Final
 
 from edgekit.core.report import Report
+from edgekit.reporters._notes import NoteGroup, checked, skipped
 from edgekit.reporters._placement import placement_text
 from edgekit.reporters._sections import parts, sections
-from edgekit.reporters._tables import (
-    Table,
-    evidence,
-    figures,
-    notes,
-    reproduce,
-    verdict_heading,
-)
+from edgekit.reporters._tables import Table, figures, reproduce, verdict_heading
+from edgekit.reporters._training import trained, training_line
 from edgekit.reporters._wording import STATUS_WORDS, timing_text, verdict_sentence
 from edgekit.text import clean
 
@@ -25,6 +22,7 @@ SUFFIX = ".md"
 
 _SPECIAL: Final = re.compile(r"([\\`*\[\]{}|~#$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_NOTHING: Final = "Nothing was skipped or done in another way than asked for."
 _MARKS: Final = {"pass": "✅", "fail": "❌", "unmeasured": "⚠️"}
 
 
@@ -39,10 +37,11 @@ def render(report: Report) -> str:
         _table(figures(report)),
         f"placement: {_escaped(placement_text(report.result.placement, most=10))}",
         *_verdicts(report),
+        *_training(report),
         *(block for table in (*sections(report), parts(report)) for block in _section(table)),
         "## Notes",
-        _notes(report),
-        *_evidence(report),
+        *(_notes(skipped(report)) or [_NOTHING]),
+        *_checked(report),
         "## How to reproduce",
         _reproduce(report),
     ]
@@ -72,14 +71,32 @@ def _table(table: Table) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [*lines, *cells])
 
 
-def _notes(report: Report) -> str:
-    lines = [f"- {_escaped(line)}" for line in notes(report)]
-    return "\n".join(lines) or "Nothing was skipped or done in another way than asked for."
+def _training(report: Report) -> list[str]:
+    lines = [f"- {_escaped(training_line(step))}" for _, step in trained(report)]
+    return ["## Training", "\n".join(lines)] if lines else []
 
 
-def _evidence(report: Report) -> list[str]:
-    lines = [f"- {_escaped(line)}" for line in evidence(report)]
-    return ["## Checked", "\n".join(lines)] if lines else []
+def _checked(report: Report) -> list[str]:
+    blocks = _notes(checked(report))
+    return ["## Checked", *blocks] if blocks else []
+
+
+def _notes(groups: tuple[NoteGroup, ...]) -> list[str]:
+    """A heading a step, then a list of few notes of a kind, and many folded away as a table."""
+    blocks: list[str] = []
+    for origin, found in groupby(groups, key=lambda group: group.origin):
+        of_origin = list(found)
+        lines = [line for group in of_origin if not group.is_long for line in group.lines]
+        blocks.append(f"### {_escaped(origin)}")
+        if lines:
+            blocks.append("\n".join(f"- {_escaped(line)}" for line in lines))
+        blocks += [_folded(group) for group in of_origin if group.is_long]
+    return blocks
+
+
+def _folded(group: NoteGroup) -> str:
+    head = f"<details><summary>{escape(group.summary)}</summary>"
+    return f"{head}\n\n{_table(group.table)}\n\n</details>"
 
 
 def _reproduce(report: Report) -> str:

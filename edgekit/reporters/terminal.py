@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from edgekit.core.report import Report
+from edgekit.reporters._notes import first_lines
 from edgekit.reporters._placement import placement_text
 from edgekit.reporters._rows import Check, Row, rows
-from edgekit.reporters._wording import (
-    STATUS_WORDS,
-    note_line,
-    timing_text,
-    verdict_sentence,
-)
+from edgekit.reporters._training import trained, training_line
+from edgekit.reporters._wording import STATUS_WORDS, timing_text, verdict_sentence
 from edgekit.text import clean
 
 __all__ = ["SUFFIX", "render"]
@@ -31,9 +28,15 @@ def render(report: Report, *, color: bool = False) -> str:
     lines = [_line(row, check, first) for row in rows(report) for check, first in _checks(row)]
     widths = _widths(lines)
     table = [_head(widths), *(_shown(line, widths, color) for line in lines)]
-    placed = f"  {'placement'.ljust(widths[0])}  {placement_text(report.result.placement)}"
-    parts = [_title(report, widths), *table, placed, *_broken(report, color), *_notes(report)]
+    spanning = [("placement", placement_text(report.result.placement)), *_training(report)]
+    table += [f"  {label.ljust(widths[0])}  {text}" for label, text in spanning]
+    parts = [_title(report, widths), *table, *_broken(report, color), *_notes(report)]
     return "".join(f"{line.rstrip()}\n" for line in parts)
+
+
+def _training(report: Report) -> list[tuple[str, str]]:
+    steps = trained(report)
+    return [("" if i else "training", training_line(step)) for i, (_, step) in enumerate(steps)]
 
 
 def _title(report: Report, widths: list[int]) -> str:
@@ -106,6 +109,6 @@ def _broken(report: Report, color: bool) -> list[str]:
 
 
 def _notes(report: Report) -> list[str]:
-    lines = [f"  note: {note_line(note)}" for note in report.skipped[:_MOST_NOTES]]
-    rest = len(report.skipped) - _MOST_NOTES
-    return [*lines, f"  (+{rest} more in report.md)"] if rest > 0 else lines
+    shown, left = first_lines(report, _MOST_NOTES)
+    lines = [f"  note: {line}" for line in shown]
+    return [*lines, f"  (+{left} more in report.md)"] if left else lines

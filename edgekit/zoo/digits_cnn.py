@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekit.core.training import TrainingOptions
 from edgekit.frameworks.keras import import_keras
-from edgekit.frameworks.training import TrainingSettings
 from edgekit.zoo._image import check_image
 
 __all__ = ["SETTINGS", "build"]
 
-SETTINGS = TrainingSettings(epochs=25, batch_size=32, learning_rate=2e-3, patience=8)
+SETTINGS = TrainingOptions(epochs=25, batch_size=32, learning_rate=2e-3, patience=8)
 
 
 def build(input_shape: tuple[int, ...], classes: int) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekit.core.training import TrainingOptions
 from edgekit.frameworks.keras import import_keras
-from edgekit.frameworks.training import TrainingSettings
 from edgekit.zoo._image import check_image
 
 __all__ = ["SETTINGS", "build"]
 
-SETTINGS = TrainingSettings(epochs=12, batch_size=64, learning_rate=4e-3, patience=4)
+SETTINGS = TrainingOptions(epochs=12, batch_size=64, learning_rate=4e-3, patience=4)
 
 _BLOCKS = 4
 _CHANNELS = 64

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekit.core.training import TrainingOptions
 from edgekit.frameworks.keras import import_keras
-from edgekit.frameworks.training import TrainingSettings
 from edgekit.zoo._image import check_image
 
 __all__ = ["SETTINGS", "build"]
 
-SETTINGS = TrainingSettings(epochs=8, batch_size=64, learning_rate=1e-3, patience=3)
+SETTINGS = TrainingOptions(epochs=8, batch_size=64, learning_rate=1e-3, patience=3)
 
 
 def build(input_shape: tuple[int, ...], classes: int) -> Any:

@@ -49,6 +49,9 @@ class BenchWork:
     def probes(self, count: int) -> tuple[Any, ...]:
         return tuple(np.concatenate(column) for column in zip(*self.rows[:count], strict=True))
 
+    def open(self, model: str) -> Artifact:
+        raise AssertionError("a quantize step opens no other model")
+
     def describe(self, artifact: Artifact) -> Any:
         return describe(artifact)
 
@@ -100,7 +103,7 @@ def step(model: Artifact, scheme: Any, work: BenchWork, samples: int) -> tuple[f
     """Seconds of apply, and of check, apply and verify."""
     parameters = Parameters(scheme, samples=samples)
     start = time.perf_counter()
-    tflite.check(parameters, work.describe(model))
+    tflite.check(parameters, model, work)
     middle = time.perf_counter()
     tflite.apply(parameters, model, work)
     applied = time.perf_counter() - middle

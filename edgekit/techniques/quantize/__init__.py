@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edgekit.core.data import SplitName
+from edgekit.core.technique import Trait
 
 __all__ = ["STATIC", "Parameters", "Scheme"]
 
@@ -46,6 +48,9 @@ class Parameters:
     because no integer form exists; without it they are an error.
     """
 
+    makes: ClassVar[frozenset[Trait]] = frozenset({"integers"})
+    keeps: ClassVar[frozenset[Trait]] = frozenset({"sparsity", "clusters"})
+
     scheme: Scheme
     io: Literal["integer", "float"] = "integer"
     samples: int = 128
@@ -78,9 +83,9 @@ class Parameters:
         return self.scheme in STATIC
 
     @property
-    def needs(self) -> frozenset[SplitName]:
+    def needs(self) -> Mapping[SplitName, int]:
         """Calibration samples for the static schemes, nothing for the others."""
-        return frozenset({"calibrate"}) if self.is_static else frozenset()
+        return {"calibrate": 1} if self.is_static else {}
 
     @property
     def activation_bits(self) -> int:

@@ -9,14 +9,9 @@ from edgekit.core.description import Description
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
 from edgekit.frameworks.tflite import TfliteModel, read_model
+from edgekit.frameworks.tflite_ops import FloatOps, find_float_ops
 from edgekit.techniques.quantize import Parameters
-from edgekit.techniques.quantize._promises import (
-    FloatOps,
-    OutputRange,
-    find_float_ops,
-    output_ranges,
-    wide_weights,
-)
+from edgekit.techniques.quantize._promises import OutputRange, output_ranges, wide_weights
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array

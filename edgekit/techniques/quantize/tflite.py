@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.description import Description
-from edgekit.core.technique import Work
+from edgekit.core.technique import Models, Work
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks.tflite import add_signature, parse, read_bytes, read_model
+from edgekit.frameworks.tflite_ops import find_float_ops, names
 from edgekit.lazy import version
 from edgekit.techniques.quantize import Parameters
 from edgekit.techniques.quantize._engine import Calibration, EngineError, quantize
 from edgekit.techniques.quantize._opening import opens
-from edgekit.techniques.quantize._promises import find_float_ops, names
 from edgekit.techniques.quantize._proof import prove
 from edgekit.techniques.quantize._refusals import refuse
 
@@ -40,9 +40,9 @@ def versions() -> Mapping[str, str]:
     return {name: version(name) for name in ("litert-quantizer", "ai-edge-litert")}
 
 
-def check(parameters: Parameters, source: Description) -> None:
+def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a model that the scheme cannot treat, and a `skip` without a match."""
-    refuse(parameters, source)
+    refuse(parameters, models.describe(source))
 
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:

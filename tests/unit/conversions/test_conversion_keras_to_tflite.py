@@ -16,17 +16,36 @@ from hypothesis import strategies as st
 from litert_quantizer.utils.tfl_flatbuffer_utils import read_model as read_object
 
 from edgekit.conversions import keras_to_tflite as conversion
-from edgekit.conversions.keras_to_tflite import Parameters, compare, explain, relative_difference
-from edgekit.core.artifact import Signature, TensorSpec
+from edgekit.conversions.keras_to_tflite import Parameters, compare, relative_difference
+from edgekit.core.artifact import Artifact, Signature, TensorSpec
 from edgekit.core.description import Description
 from edgekit.core.schema import build
 from edgekit.errors import PromiseError, UsageError
+from edgekit.frameworks.tflite_converter import explain
 
 
 def described(*shape: int | None) -> Description:
     """A Keras model with one input of this shape."""
     signature = Signature((TensorSpec("image", shape, "float32"),), ())
     return Description("keras", signature, (), (), 1, (), 0)
+
+
+class Described:
+    """Model files of which only the description is known."""
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+
+    def describe(self, artifact: Artifact) -> Description:
+        return self.description
+
+    def open(self, model: str) -> Artifact:
+        raise AssertionError(model)
+
+
+def check(parameters: Parameters | None, description: Description) -> None:
+    models = Described(description)
+    conversion.check(parameters, artifact(Path("model.keras"), "keras"), models)
 
 
 def signature(*names: str) -> Signature:
@@ -51,7 +70,7 @@ class TestParameters:
 class TestCheck:
     def test_open_dimension(self) -> None:
         with pytest.raises(UsageError) as caught:
-            conversion.check(None, described(None, None, 3))
+            check(None, described(None, None, 3))
         assert caught.value.message == (
             "input 'image' of the model has the shape (?, ?, 3), and only the batch may be open"
         )
@@ -59,7 +78,7 @@ class TestCheck:
     @pytest.mark.parametrize(("batch", "asked"), [(1, "a batch of 1"), (0, "an open batch")])
     def test_another_fixed_batch(self, batch: int, asked: str) -> None:
         with pytest.raises(UsageError) as caught:
-            conversion.check(Parameters(batch), described(8, 3))
+            check(Parameters(batch), described(8, 3))
         assert caught.value.message == (
             f"input 'image' of the model has the shape (8, 3), and {asked} is asked for"
         )
@@ -71,14 +90,14 @@ class TestCheck:
     def test_text(self) -> None:
         text = Signature((TensorSpec("words", (None, 1), "string"),), ())
         with pytest.raises(UsageError) as caught:
-            conversion.check(None, Description("keras", text, (), (), 1, (), 0))
+            check(None, Description("keras", text, (), (), 1, (), 0))
         assert caught.value.message == (
             "input 'words' of the model holds text, and only numbers can be converted"
         )
 
     def test_what_can_be_converted(self) -> None:
-        conversion.check(None, described(None, 8, 8, 1))
-        conversion.check(Parameters(8), described(8, 3))
+        check(None, described(None, 8, 8, 1))
+        check(Parameters(8), described(8, 3))
 
 
 class TestExplain:
@@ -194,7 +213,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.tensorflow
 class TestWithTensorFlow:
     def convert(self, work: FakeWork, parameters: Parameters | None = None) -> Path:
-        conversion.check(parameters, work.describe(work.source))
+        conversion.check(parameters, work.source, work)
         conversion.apply(parameters, work.source, work)
         conversion.verify(parameters, work.source, artifact(work.output), work)
         return work.output

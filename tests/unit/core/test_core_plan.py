@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,17 +16,43 @@ from edgekit.errors import UsageError
 
 ABILITIES = Abilities(
     techniques={
-        "train": frozenset({"keras"}),
-        "quantize": frozenset({"tflite", "onnx"}),
-        "anywhere": frozenset({"keras", "tflite"}),
+        "train": {"keras": "keras"},
+        "quantize": {"tflite": "tflite", "onnx": "onnx"},
+        "anywhere": {"keras": "keras", "tflite": "tflite"},
+        "trained-integers": {"keras": "tflite"},
     },
     conversions=frozenset({("keras", "tflite"), ("keras", "onnx")}),
 )
 
 
-def plan(source: str, target: str, *techniques: str) -> list[tuple[str, str, str]]:
+@dataclass(frozen=True)
+class Zeros:
+    """What `prune` says of itself."""
+
+    makes: ClassVar[frozenset[str]] = frozenset({"sparsity"})
+    keeps: ClassVar[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Training that knows nothing of zeros, on two splits and a file of the user's."""
+
+    keeps: ClassVar[frozenset[str]] = frozenset({"clusters"})
+    needs: ClassVar[dict[str, int]] = {"train": 64, "select": 1}
+    files: ClassVar[tuple[Path, ...]] = (Path("mine.py"),)
+
+
+@dataclass(frozen=True)
+class Integers:
+    makes: ClassVar[frozenset[str]] = frozenset({"integers"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"sparsity"})
+
+
+def plan(source: str, target: str, *techniques: Any) -> list[tuple[str, str, str]]:
+    """Techniques are names, or pairs of a name and parameters."""
     limits = SourcedLimits(Limits(), "recipes/r.toml")
-    recipe = Recipe("r", "", tuple(RecipeStep(name, None) for name in techniques), limits)
+    pairs = [item if isinstance(item, tuple) else (item, None) for item in techniques]
+    recipe = Recipe("r", "", tuple(RecipeStep(*pair) for pair in pairs), limits)
     device = Target("t", "", target, "null", None, limits)
     made = make_plan(recipe, device, source, abilities=ABILITIES)
     return [(step.name, step.accepts, step.produces) for step in made.steps]
@@ -51,6 +79,70 @@ def test_needs_no_step_where_the_source_is_already_what_the_target_takes() -> No
     assert plan("tflite", "tflite") == []
 
 
+def test_a_technique_may_produce_another_format() -> None:
+    assert plan("keras", "tflite", "train", "trained-integers", "quantize") == [
+        ("train", "keras", "keras"),
+        ("trained-integers", "keras", "tflite"),
+        ("quantize", "tflite", "tflite"),
+    ]
+
+
+def test_a_step_that_keeps_what_was_made_may_follow_and_one_that_says_nothing_keeps_all() -> None:
+    steps = plan("keras", "tflite", ("anywhere", Zeros()), "train", ("quantize", Integers()))
+    assert [name for name, _, _ in steps] == ["anywhere", "train", "keras-to-tflite", "quantize"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message", "hint"),
+    [
+        (
+            ("anywhere", Zeros()),
+            ("train", Dense()),
+            "recipes/r.toml: technique 2: 'train' would undo the sparsity that 'anywhere' makes "
+            "before it",
+            "name 'train' before 'anywhere'",
+        ),
+        (
+            ("anywhere", Zeros()),
+            ("anywhere", Zeros()),
+            "recipes/r.toml: technique 2: 'anywhere' would undo the sparsity that 'anywhere' makes "
+            "before it",
+            "leave one of the two 'anywhere' out",
+        ),
+        (
+            ("quantize", Integers()),
+            ("anywhere", Zeros()),
+            "recipes/r.toml: technique 2: 'anywhere' would undo the integers that 'quantize' makes "
+            "before it",
+            "name 'anywhere' before 'quantize'",
+        ),
+    ],
+)
+def test_a_step_that_undoes_an_earlier_one_is_refused(
+    first: Any, then: Any, message: str, hint: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        plan("keras", "tflite", first, then)
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_what_is_undone_may_lie_several_steps_back() -> None:
+    steps = [("anywhere", Zeros()), ("anywhere", Integers()), ("train", Dense())]
+    with pytest.raises(UsageError, match="technique 3: 'train' would undo the sparsity"):
+        plan("keras", "tflite", *steps)
+
+
+def test_a_plan_says_what_data_it_needs_and_which_files_it_reads() -> None:
+    limits = SourcedLimits(Limits(), "r.toml")
+    recipe = Recipe("r", "", (RecipeStep("train", Dense()), RecipeStep("quantize", None)), limits)
+    device = Target("t", "", "tflite", "null", None, limits)
+    made = make_plan(recipe, device, "keras", abilities=ABILITIES)
+    assert made.needs == {"train", "select"}
+    assert [dict(step.needs) for step in made.steps] == [{"train": 64, "select": 1}, {}, {}]
+    assert [step.files for step in made.steps] == [(Path("mine.py"),), (), ()]
+    assert [step.settings for step in made.steps] == [{}, {}, {}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
@@ -58,6 +150,21 @@ def test_needs_no_step_where_the_source_is_already_what_the_target_takes() -> No
             ("tflite", "tflite", "train"),
             "recipes/r.toml: technique 1: 'train' cannot work on a tflite model",
             "it works on keras",
+        ),
+        (
+            ("keras", "tflite", "trained-integers", "train"),
+            "recipes/r.toml: technique 2: 'train' cannot work on a tflite model",
+            "it works on keras: name it before 'trained-integers'",
+        ),
+        (
+            ("keras", "tflite", "quantize", "train"),
+            "recipes/r.toml: technique 2: 'train' cannot work on a tflite model",
+            "it works on keras: name it before 'quantize'",
+        ),
+        (
+            ("keras", "tflite", "unheard-of"),
+            "recipes/r.toml: technique 1: 'unheard-of' cannot work on a tflite model",
+            "it works on no format yet",
         ),
         (
             ("tflite", "onnx", "quantize"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,9 @@ class Settings:
     max_size: Bytes | None = None
     on: bool = False
     inner: Inner = Inner()
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    weights: Literal["balanced"] | tuple[float, ...] = ()
+    layers: Mapping[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.sparsity <= 1:
@@ -52,6 +56,28 @@ def test_builds_every_kind_of_field() -> None:
     assert build(Settings, table, where="r.toml") == Settings(
         "int8", 1.0, ("a*", "b"), 2000, True, Inner(3)
     )
+
+
+def test_a_table_of_the_users_own_names() -> None:
+    table = {"scheme": "int8", "ratios": {"conv-1": 1, "dense_1": 0.25}, "layers": {"a": ["b"]}}
+    built = build(Settings, table, where="r.toml")
+    assert built.ratios == {"conv-1": 1.0, "dense_1": 0.25}  # layer names stay as they are
+    assert all(type(value) is float for value in built.ratios.values())
+    assert built.layers == {"a": ("b",)}
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [("balanced", "balanced"), ([1, 2.5], (1.0, 2.5)), ([], ())],
+)
+def test_a_word_or_an_array(given: Any, held: Any) -> None:
+    built = build(Settings, {"scheme": "int8", "weights": given}, where="r.toml")
+    assert built.weights == held
+
+
+def test_a_word_or_an_array_on_the_command_line() -> None:
+    assert parse_options(Settings, "scheme=int8,weights=[1,2]", where="-").weights == (1.0, 2.0)
+    assert parse_options(Settings, "scheme=int8,weights=balanced", where="-").weights == "balanced"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +124,31 @@ def test_builds_every_kind_of_field() -> None:
             {"scheme": "int8", "inner": {"depht": 1}},
             "r.toml: technique 2: inner: unknown key 'depht'",
             "did you mean 'depth'?",
+        ),
+        (
+            {"scheme": "int8", "ratios": {"conv1": "half"}},
+            "r.toml: technique 2: ratios.conv1: must be a number, not 'half'",
+            "",
+        ),
+        (
+            {"scheme": "int8", "ratios": 0.5},
+            "r.toml: technique 2: ratios: must be a table, not 0.5",
+            "",
+        ),
+        (
+            {"scheme": "int8", "weights": "balance"},
+            "r.toml: technique 2: weights: unknown value 'balance'",
+            "did you mean 'balanced'?",
+        ),
+        (
+            {"scheme": "int8", "weights": [1, "two"]},
+            "r.toml: technique 2: weights: must be a number, not 'two'",
+            "",
+        ),
+        (
+            {"scheme": ["int8"]},
+            "r.toml: technique 2: scheme: unknown value ['int8']",
+            "did you mean 'int8'?",
         ),
         (
             {"scheme": "int8", "inner": 3},

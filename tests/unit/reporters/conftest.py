@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from training_steps import curve, training_step
 
 from edgekit.core.artifact import Artifact, InputScaling, Quantization, Signature, TensorSpec
 from edgekit.core.data import Judgement, Score
@@ -266,6 +267,17 @@ def failing_report() -> Report:
 @pytest.fixture
 def unmeasured_report() -> Report:
     return unmeasured()
+
+
+@pytest.fixture
+def trained(report: Report) -> Callable[..., Report]:
+    """Makes the passing report with training steps before its own."""
+    return lambda *steps: replace(report, steps=(*steps, *report.steps))
+
+
+@pytest.fixture
+def trained_report(report: Report) -> Report:
+    return replace(report, steps=(training_step(curve(), epochs=4), *report.steps))
 
 
 @pytest.fixture

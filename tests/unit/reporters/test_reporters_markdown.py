@@ -22,7 +22,8 @@ def test_names_cannot_break_a_table_or_carry_html(report: Report) -> None:
 
 def test_all_notes_are_there(failing_report: Report) -> None:
     text = markdown.render(failing_report)
-    assert text.count("litert-quantizer has no int8 rule for it") == 7
+    assert all(f"layer_{number}" in text for number in range(7))
+    assert text.count("litert-quantizer has no int8 rule for it") == 1
 
 
 def test_nothing_skipped_is_said(report: Report) -> None:

@@ -123,10 +123,22 @@ def test_estimate_is_marked(report: Report) -> None:
     assert "~2.00 ms" in line(shown, "latency")
 
 
-def test_at_most_five_notes_and_the_count_of_the_others(failing_report: Report) -> None:
-    lines = terminal.render(failing_report).splitlines()
-    assert sum(row.startswith("  note:") for row in lines) == 5
-    assert lines[-1] == "  (+2 more in report.md)"
+def test_at_most_five_notes_and_the_count_of_the_others(report: Report) -> None:
+    notes = tuple(Note("kept float", f"layer_{i}", f"reason {i}") for i in range(7))
+    late = Note("skipped", "accuracy", "no labels")
+    lines = terminal.render(replace(report, steps=(), notes=(*notes, late))).splitlines()
+    assert [row for row in lines if row.startswith("  note:")] == [
+        *(f"  note: kept float layer_{i}: reason {i}" for i in range(4)),
+        "  note: skipped accuracy: no labels",
+    ]
+    assert lines[-1] == "  (+3 more in report.md)"
+
+
+def test_items_of_which_the_same_is_said_share_a_line(failing_report: Report) -> None:
+    assert terminal.render(failing_report).splitlines()[-1] == (
+        "  note: kept float layer_0, layer_1, layer_2 and 4 more: litert-quantizer has no int8 "
+        "rule for it"
+    )
 
 
 def test_color_is_only_on_the_status_words(report: Report, failing_report: Report) -> None:

@@ -27,7 +27,7 @@ SCHEMES: tuple[Scheme, ...] = ("int8", "int16x8", "dynamic-int8", "weight-only-i
 def quantize(work: FakeWork, **settings: Any) -> Path:
     """Checks, quantizes, and proves, as the engine does."""
     parameters = Parameters(**settings)
-    tflite.check(parameters, work.describe(work.source))
+    tflite.check(parameters, work.source, work)
     tflite.apply(parameters, work.source, work)
     tflite.verify(parameters, work.source, artifact(work.output), work)
     return work.output
@@ -87,7 +87,7 @@ class TestCheck:
         names = [op.name for op in work.describe(work.source).ops]
         wrong = names[0][:-1] + "X"
         with pytest.raises(UsageError) as caught:
-            tflite.check(Parameters("int8", skip=(wrong,)), work.describe(work.source))
+            tflite.check(Parameters("int8", skip=(wrong,)), work.source, work)
         assert caught.value.message == f"quantize: skip '{wrong}' matches no op of the model"
         assert repr(names[0]) in caught.value.hint
 
@@ -96,7 +96,7 @@ class TestCheck:
     ) -> None:
         work = work_on(tiny_float)
         with pytest.raises(UsageError) as caught:
-            tflite.check(Parameters("int8", skip=("@@@*",)), work.describe(work.source))
+            tflite.check(Parameters("int8", skip=("@@@*",)), work.source, work)
         assert caught.value.hint == "`edgekit inspect MODEL --json` lists the names of its ops"
 
     @pytest.mark.parametrize("scheme", ["int8", "dynamic-int8"])
@@ -104,19 +104,19 @@ class TestCheck:
         self, scheme: Scheme, tiny_float: Path, work_on: MakeWork
     ) -> None:
         work = work_on(tiny_float)
-        made = work.describe(artifact(quantize(work, scheme=scheme)))
+        made = artifact(quantize(work, scheme=scheme))
         with pytest.raises(UsageError) as caught:
-            tflite.check(Parameters("int8"), made)
+            tflite.check(Parameters("int8"), made, work)
         assert caught.value.message.startswith("quantize: the model is quantized already (weight ")
 
     def test_half_weights_are_refused_for_float16_only(
         self, tiny_float: Path, work_on: MakeWork
     ) -> None:
         work = work_on(tiny_float)
-        halves = work.describe(artifact(quantize(work, scheme="float16")))
-        tflite.check(Parameters("int8"), halves)
+        halves = artifact(quantize(work, scheme="float16"))
+        tflite.check(Parameters("int8"), halves, work)
         with pytest.raises(UsageError) as caught:
-            tflite.check(Parameters("float16"), halves)
+            tflite.check(Parameters("float16"), halves, work)
         assert caught.value.message == "quantize: the weights of the model are float16 already"
 
 

@@ -31,7 +31,7 @@ def changed(source: Path, to: Path, change: Callable[[Any], None]) -> Path:
 
 def quantized(work: FakeWork, **settings: Any) -> Path:
     parameters = Parameters(**settings)
-    tflite.check(parameters, work.describe(work.source))
+    tflite.check(parameters, work.source, work)
     tflite.apply(parameters, work.source, work)
     tflite.verify(parameters, work.source, artifact(work.output), work)
     return work.output

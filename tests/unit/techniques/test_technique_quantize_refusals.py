@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+from fake_work import artifact
 
-from edgekit.core.artifact import Signature, TensorSpec
+from edgekit.core.artifact import Artifact, Signature, TensorSpec
 from edgekit.core.description import Description, Op, Weight
 from edgekit.errors import UsageError
-from edgekit.techniques.quantize import Parameters, Scheme
-from edgekit.techniques.quantize.tflite import check
+from edgekit.techniques.quantize import Parameters, Scheme, tflite
 
 KERNEL = Weight("kernel", (4, 4), "float32", 64)
 DENSE = Op(0, "FULLY_CONNECTED", "dense", ("float32",))
 X, Y = TensorSpec("x", (1, 4), "float32"), TensorSpec("y", (1, 4), "float32")
 MODEL = Description("tflite", Signature((X,), (Y,)), (DENSE,), (KERNEL,), 100, (), 16)
+
+
+@dataclass(frozen=True)
+class Described:
+    """Model files of which only the description is known."""
+
+    description: Description
+
+    def describe(self, artifact: Artifact) -> Description:
+        return self.description
+
+    def open(self, model: str) -> Artifact:
+        raise AssertionError(model)
+
+
+def check(parameters: Parameters, description: Description) -> None:
+    tflite.check(parameters, artifact(Path("model.tflite")), Described(description))
 
 
 def error(description: Description, scheme: Scheme = "int8") -> UsageError:

@@ -1,0 +1,103 @@
+"""Prunes the channels of a Keras model in rounds, and holds the result against the request."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from edgekit.core.artifact import Artifact
+from edgekit.core.technique import Models, Work
+from edgekit.core.training import TrainingOptions
+from edgekit.frameworks import training
+from edgekit.frameworks.bridge import load_trainable
+from edgekit.frameworks.channels import Groups, find_groups, keep
+from edgekit.frameworks.keras import save_keras
+from edgekit.frameworks.sparsity import kernels, zero_share
+from edgekit.techniques.prune_channels import Parameters
+from edgekit.techniques.prune_channels._choice import Plan
+from edgekit.techniques.prune_channels._importance import importance, norms
+from edgekit.techniques.prune_channels._proof import prove
+from edgekit.techniques.prune_channels._refusals import refuse
+from edgekit.units import format_share
+
+__all__ = ["apply", "check", "verify", "versions"]
+
+_PRUNED = 0.1
+"""A kernel with this share of zeros was pruned before."""
+
+
+def versions() -> Mapping[str, str]:
+    """The packages whose versions change the result."""
+    return training.versions()
+
+
+def check(parameters: Parameters, source: Artifact, models: Models) -> None:
+    """Raises UsageError for a model or a request that cannot work."""
+    refuse(parameters, find_groups(_open(source), skip=parameters.skip))
+    training.check_trainable(parameters, source, models)
+
+
+def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
+    """Prunes a part and trains, `rounds` times, and writes the model."""
+    model = _open(source)
+    groups = find_groups(model, skip=parameters.skip)
+    refuse(parameters, groups)  # `check` saw the model before the steps before this one.
+    plan = Plan.of(parameters, groups)
+    _note_unscaled(parameters, groups, work)
+    _note_zeros(model, work)
+    for number, options in enumerate(_rounds(parameters), start=1):
+        groups = find_groups(model, skip=parameters.skip)
+        scores = importance(parameters, model, groups, work)
+        kept = plan.choose(groups, scores, number / parameters.rounds)
+        smaller = keep(model, kept, groups=groups)
+        title = f"prune-channels round {number}/{parameters.rounds}"
+        model = training.train_in(work, _copies(smaller), options, title=title).model
+    save_keras(model, work.output)
+
+
+def verify(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
+    """Raises PromiseError where the result is not as small as asked; times both models."""
+    prove(parameters, source, result, work)
+
+
+def _open(source: Artifact) -> Any:
+    return load_trainable(source.path, where=source.name)
+
+
+def _copies(model: Any) -> Any:
+    """Makes the model again at each call: its variables belong to the scope of the call."""
+    return lambda: keep(model, {})
+
+
+def _rounds(parameters: Parameters) -> list[TrainingOptions]:
+    """What each round trains with; the last ones take the epochs that do not divide."""
+    names = [item.name for item in dataclasses.fields(TrainingOptions)]
+    options = TrainingOptions(**{name: getattr(parameters, name) for name in names})
+    each, rest = divmod(parameters.epochs, parameters.rounds)
+    steps = -(-parameters.min_steps // parameters.rounds)
+    return [
+        dataclasses.replace(
+            options, epochs=each + (number >= parameters.rounds - rest), min_steps=steps
+        )
+        for number in range(parameters.rounds)
+    ]
+
+
+def _note_unscaled(parameters: Parameters, groups: Groups, work: Work) -> None:
+    if parameters.importance != "batchnorm-scale":
+        return
+    for group in groups.free:
+        if not norms(groups, group):
+            reason = "L1 norms order its channels: it has no BatchNormalization with a scale"
+            kind = groups.layers[group.producers[0]].kind
+            work.note("fallback", f"{kind} '{group.name}'", reason)
+
+
+def _note_zeros(model: Any, work: Work) -> None:
+    """Fine-tuning gives pruned weights values again."""
+    for kernel in kernels(model):
+        share = zero_share(kernel.values)
+        if _PRUNED <= share < 1:
+            reason = "training gives zeros values again; put prune after prune-channels"
+            work.note("not kept", f"{format_share(share)} zeros of {kernel.item}", reason)

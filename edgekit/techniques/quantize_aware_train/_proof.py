@@ -1,0 +1,221 @@
+"""Holds the .tflite file against what was trained: integers, zeros, clusters, outputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.artifact import Artifact
+from edgekit.core.technique import Work
+from edgekit.errors import PromiseError
+from edgekit.frameworks.sparsity import distinct_values, zero_share
+from edgekit.frameworks.tflite import TfliteModel, read_model
+from edgekit.frameworks.tflite_ops import find_float_ops
+from edgekit.techniques.quantize_aware_train import Parameters
+from edgekit.techniques.quantize_aware_train._file import by_channel, find_kernel, flaw
+from edgekit.techniques.quantize_aware_train._kernels import Kept
+from edgekit.techniques.quantize_aware_train._model import TrainedKernel
+from edgekit.techniques.quantize_aware_train._plan import LayerPlan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgekit.core.data import Array
+
+__all__ = ["prove", "record"]
+
+_WORST_MEAN = 0.1
+"""The largest mean difference of an output, over the range of what the trained model gives."""
+_LEAST_STEPS = 2.0
+"""A mean difference of this many steps of the output is rounding, whatever the range is."""
+_SCHEMES = ("QAT", "PQAT", "CQAT", "PCQAT")
+_MEANINGS = {
+    "QAT": "no zeros and no equal weights to keep",
+    "PQAT": "pruned: zeros stay zero",
+    "CQAT": "clustered: equal weights stay equal",
+    "PCQAT": "pruned and clustered: zeros stay zero, equal weights stay equal",
+}
+
+
+def record(
+    work: Work,
+    kernels: list[TrainedKernel],
+    probes: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+) -> None:
+    """Keeps the trained kernels, and the trained model's outputs on probes, for `prove`."""
+    import numpy as np
+
+    table = [{"plan": asdict(kernel.plan), "kept": asdict(kernel.kept)} for kernel in kernels]
+    arrays: dict[str, Any] = {"kernels": np.array(json.dumps(table))}
+    for index, kernel in enumerate(kernels):
+        arrays[f"values{index}"] = kernel.values
+    arrays |= {f"probes{index}": values for index, values in enumerate(probes)}
+    arrays |= {f"outputs{index}": values for index, values in enumerate(outputs)}
+    np.savez(_record_file(work), **arrays)
+
+
+def _record_file(work: Work) -> Path:
+    return work.folder / "trained.npz"
+
+
+def prove(
+    parameters: Parameters,
+    before: Any,
+    plans: tuple[LayerPlan, ...],
+    source: Artifact,
+    result: Artifact,
+    work: Work,
+) -> None:
+    """Checks ops, inputs and outputs, kernels, size, and outputs on probes, in this order.
+
+    Raises:
+        PromiseError: one of them is not what was promised.
+    """
+    import numpy as np
+
+    with np.load(_record_file(work)) as file:
+        held = dict(file)
+    model = read_model(result.path)
+    _prove_integer(parameters, plans, model, work)
+    _prove_io(parameters, source, result, work)
+    _prove_kernels(before, model, list(_kernels(held)), work)
+    _prove_smaller(source, result, work)
+    _prove_outputs(held, source, result, work)
+
+
+def _kernels(held: Mapping[str, Any]) -> Iterator[TrainedKernel]:
+    for index, entry in enumerate(json.loads(str(held["kernels"]))):
+        yield TrainedKernel(
+            LayerPlan(**entry["plan"]),
+            Kept(**entry["kept"]),
+            held[f"values{index}"],
+        )
+
+
+def _broken(text: str, hint: str = "") -> PromiseError:
+    return PromiseError(f"quantize-aware-train: {text}", hint=hint)
+
+
+def _prove_integer(
+    parameters: Parameters, plans: tuple[LayerPlan, ...], model: TfliteModel, work: Work
+) -> None:
+    """No op computes in float, but for those of layers that stay float."""
+    for plan in plans:
+        if plan.reason:
+            work.note("skipped" if plan.asked else "left in float", plan.item, plan.reason)
+    owners = {plan.name for plan in plans if plan.reason}
+    found = find_float_ops(model, frozenset(), float_io=parameters.io == "float")
+    own = [op for op in found.left if owners.intersection(op[1].split("/"))]
+    other = [op for op in found.left if op not in own]
+    if (other or found.conversions) and not parameters.allow_float:
+        left = ", ".join(f"{kind} '{name}'" for kind, name in (*other, *found.conversions)[:5])
+        raise _broken(
+            f"ops of quantized layers stay float: {left}",
+            "allow_float = true accepts them, and notes each",
+        )
+    for kind, name in (*other, *found.conversions):
+        work.note("left in float", f"{kind} '{name}'", "the converter has no 8-bit form of it")
+    if not found.left and not found.conversions:
+        edges = ", QUANTIZE and DEQUANTIZE at the edges aside" if parameters.io == "float" else ""
+        work.evidence("all integer", "the ops of the model", f"none computes in float{edges}")
+
+
+def _prove_io(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
+    wanted = "int8" if parameters.io == "integer" else "float32"
+    before, after = work.describe(source).signature, work.describe(result).signature
+    for noun, old, new in (
+        ("input", before.inputs, after.inputs),
+        ("output", before.outputs, after.outputs),
+    ):
+        if len(old) != len(new):
+            raise _broken(f"the file has {len(new)} {noun}s, and the model {len(old)}")
+        for spec in new:
+            if spec.dtype != wanted:
+                raise _broken(f"{noun} '{spec.name}' is {spec.dtype}, not {wanted}")
+
+
+def _prove_kernels(
+    before: Any, model: TfliteModel, kernels: list[TrainedKernel], work: Work
+) -> None:
+    """Every trained kernel is in the file, integer for integer, with its zeros and clusters."""
+    import numpy as np
+
+    for kernel in kernels:
+        plan, made = kernel.plan, find_kernel(model, kernel)
+        if made is None:
+            raise _broken(f"the integers of {plan.item} in the file are not the trained ones")
+        layer = before.get_layer(plan.name)
+        values = by_channel(plan.kind, np.asarray(getattr(layer, plan.kernel)))
+        lost = flaw(kernel, values, made)
+        if lost:
+            raise _broken(f"{plan.item}: {lost}")
+        if kernel.kept.scheme != "QAT":
+            work.evidence(f"kept ({kernel.kept.scheme})", plan.item, _survived(kernel, made))
+    for scheme in _SCHEMES:
+        own = [kernel.plan.name for kernel in kernels if kernel.kept.scheme == scheme]
+        if own:
+            work.evidence(f"trained by {scheme}", ", ".join(own), _MEANINGS[scheme])
+    count = sum(kernel.values.size for kernel in kernels)
+    work.evidence(
+        "proven as trained",
+        f"{len(kernels)} kernels, {count} weights",
+        "the file has round(weight / scale) of every trained weight",
+    )
+
+
+def _survived(kernel: TrainedKernel, made: Array) -> str:
+    """The figures of a kernel in the file."""
+    import numpy as np
+
+    parts = []
+    if kernel.kept.zeros:
+        parts.append(f"{100 * zero_share(made):.1f} % zeros")
+    if kernel.kept.clusters and kernel.plan.scales == "channel":
+        most = max(len(np.unique(row)) for row in made)
+        parts.append(f"at most {most} different integers in a channel")
+    elif kernel.kept.clusters:
+        parts.append(f"{distinct_values(made)} different integers")
+    return ", ".join(parts) + " in the file"
+
+
+def _prove_smaller(source: Artifact, result: Artifact, work: Work) -> None:
+    before, after = work.describe(source), work.describe(result)
+    weights, wide = dict(after.bytes_by).get("weights", 0), 4 * before.parameters
+    if weights >= wide:
+        raise _broken(
+            f"the weights did not get smaller: {wide} -> {weights} bytes",
+            "the model has too few weights for quantization to pay off",
+        )
+    work.evidence("smaller", "the weights", f"{wide} bytes as float32, {weights} in the file")
+
+
+def _prove_outputs(held: Mapping[str, Any], source: Artifact, result: Artifact, work: Work) -> None:
+    """On the same probes the file gives what the trained model gives, but for rounding."""
+    import numpy as np
+
+    before, after = work.describe(source).signature, work.describe(result).signature
+    probes = [held[f"probes{index}"] for index in range(len(before.inputs))]
+    expected = [held[f"outputs{index}"] for index in range(len(before.outputs))]
+    names = [spec.name for spec in before.inputs]
+    places = [names.index(spec.name) for spec in after.inputs]
+    made = work.predict(result, tuple(probes[place] for place in places))
+    names = [spec.name for spec in before.outputs]
+    for spec, values in zip(after.outputs, made, strict=True):
+        wanted = np.asarray(expected[names.index(spec.name)], np.float64)
+        gap = np.abs(np.asarray(values, np.float64) - wanted)
+        step = spec.quantization.scale if spec.quantization else 0.0
+        span, mean = float(np.ptp(wanted)), float(gap.mean())
+        if not mean <= max(_WORST_MEAN * span, _LEAST_STEPS * step):
+            raise _broken(
+                f"output '{spec.name}' of the file differs by {mean:.3g} in the mean from the "
+                f"trained model, whose values span {span:.3g}",
+                "an op computes otherwise than its fake quantization",
+            )
+        found = f"mean difference {mean:.3g}, largest {gap.max():.3g}, of a span of {span:.3g}"
+        if wanted.ndim == 2 and wanted.shape[1] > 1:
+            same = np.mean(wanted.argmax(axis=1) == np.asarray(values).argmax(axis=1))
+            found += f"; the same class on {100 * same:.1f} % of {len(wanted)} probes"
+        work.evidence("proven close to the trained model", f"output '{spec.name}'", found)
