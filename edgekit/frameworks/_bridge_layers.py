@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.frameworks._bridge_values import (
+    PACKAGE,
     Library,
     NoCounterpartError,
     constructor_parameters,
@@ -100,6 +101,8 @@ def _class(source: type, target: Library) -> type:
     if found is None and package in ("keras", "tf_keras") and rest.startswith("applications."):
         module = importlib.import_module(f"{target}.src.{rest}")
         found = getattr(module, source.__name__, None)
+        if found is not None and target == "tf_keras":  # or no model that holds it can be cloned
+            library(target).utils.register_keras_serializable(PACKAGE)(found)
     if found is None or package not in ("keras", "tf_keras") or source.__name__ == "Lambda":
         raise NoCounterpartError(f"the type '{source.__name__}'")
     return found

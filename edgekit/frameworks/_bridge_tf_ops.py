@@ -21,7 +21,7 @@ _SAME: Mapping[str, str] = {
     **{f"math.{name}": name for name in ("cos", "erf", "floor", "sin", "not_equal", "equal")},
     **{f"nn.{name}": name for name in ("elu", "relu", "relu6", "selu", "silu", "softplus")},
     **{f"nn.{name}": name for name in ("sigmoid", "softsign", "tanh")},
-    **{name: name for name in ("squeeze", "stop_gradient", "zeros_like", "ones_like")},
+    **{name: name for name in ("stop_gradient", "zeros_like", "ones_like")},
     "__operators__.add": "add",
     "linalg.matmul": "matmul",
     "math.floordiv": "floor_divide",
@@ -51,12 +51,33 @@ def is_op(layer: Any) -> bool:
     return type(layer).__name__ in _OP_TYPES or _is_hard_sigmoid(layer)
 
 
-def keras_op(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Calls what stands for the operation on Keras 3 tensors; it gets the layer's name.
+def keras_op(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+    """Calls what stands for the operation on Keras 3 tensors, by that name.
 
     Raises:
         NoCounterpartError: it is none of the functions that are known here.
     """
+    tree = import_keras("the bridge").tree
+    given = {id(each) for each in tree.flatten((args, kwargs))}
+    outputs = _call(layer, args, kwargs)
+    _rename(tree.flatten(outputs), given, name)
+    return outputs
+
+
+def _rename(outputs: list[Any], given: set[int], name: str) -> None:
+    """Names the operations between `given` and `outputs`: theirs may be those of other layers."""
+    todo, found = list(outputs), list[Any]()
+    while todo:
+        tensor = todo.pop(0)
+        operation = tensor._keras_history[0]
+        if id(tensor) not in given and operation not in found:
+            found.append(operation)
+            todo += operation._inbound_nodes[-1].input_tensors
+    for number, operation in enumerate(found):
+        operation.name = f"{name}_{number}" if number else name
+
+
+def _call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     ops = import_keras("the bridge").ops
     kwargs = {key: value for key, value in kwargs.items() if key != "name"}
     if _is_hard_sigmoid(layer):
@@ -72,13 +93,13 @@ def keras_op(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return call(*args, **kwargs)
         if symbol in _SAME:
             function = getattr(ops, _SAME[symbol])
-            return _call(function, args, kwargs)
+            return _same(function, args, kwargs)
     except TypeError as error:
         raise NoCounterpartError(f"the function '{layer.symbol}' with these options") from error
     raise NoCounterpartError(f"the function '{layer.symbol}'")
 
 
-def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _same(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """With the tensors by position: their names differ between TensorFlow and Keras."""
     options = {key: value for key, value in kwargs.items() if key in ("axis", "repeats")}
     tensors = [value for key, value in kwargs.items() if key not in options]
@@ -131,6 +152,7 @@ def _special(ops: Any) -> dict[str, Callable[..., Any]]:
         "math.reduce_min": reduce("min"),
         "__operators__.getitem": getitem,
         "pad": pad,
+        "squeeze": lambda x, axis=None, *_: ops.squeeze(x, axis and tuple(axis)),
         "reshape": lambda tensor, shape: ops.reshape(tensor, tuple(shape)),
         "transpose": lambda a, perm=None, conjugate=False: ops.transpose(a, axes=perm),
         "concat": lambda values, axis: ops.concatenate(values, axis=axis),

@@ -99,7 +99,8 @@ def _carried(name: str) -> Callable[[Any], Any]:
 def _function_name(value: Any) -> str:
     if isinstance(value, dict):
         config = value.get("config")
-        return config if isinstance(config, str) else str(value.get("class_name"))
+        kind = config if isinstance(config, str) else value.get("class_name")
+        return str(kind or "of the user's own")
     return str(getattr(value, "__name__", value))
 
 

@@ -128,12 +128,17 @@ class Loop:
     def synchronise(self) -> None:
         """Gives all replicas the mean of what each has seen, such as BatchNorm statistics.
 
-        tf_keras does this by itself; in Keras 3 every replica keeps its own.
+        Without it a resumed training, which starts from the mean, would go on from other values
+        than one that was not interrupted. tf_keras takes the mean where a variable is read.
         """
-        if self.strategy is None or is_tf_keras(self.model):
+        if self.strategy is None:
             return
         tf = import_tensorflow()
         held = [v for v in self.model.non_trainable_variables if "float" in str(v.dtype)]
+        if is_tf_keras(self.model):
+            for variable in held:
+                variable.assign(variable.numpy())
+            return
 
         @tf.function(autograph=False)  # type: ignore[untyped-decorator]
         def means() -> list[Any]:

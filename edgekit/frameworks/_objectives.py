@@ -108,7 +108,9 @@ class Objective:
     def _plain(self, y: Any, outputs: list[Any], *, smoothing: float) -> Any:
         tf = import_tensorflow()
         if self.kind == "values":
-            gap = tf.cast(outputs[0], tf.float32) - tf.cast(y, tf.float32)
+            # Labels (n,) belong to an output (n, 1): subtracted as they are they would make (n, n).
+            truth = tf.reshape(tf.cast(y, tf.float32), tf.shape(outputs[0]))
+            gap = tf.cast(outputs[0], tf.float32) - truth
             return tf.reduce_mean(tf.reshape(tf.square(gap), (tf.shape(gap)[0], -1)), axis=1)
         logits = self.logits(outputs[0])
         if self.kind == "two classes":

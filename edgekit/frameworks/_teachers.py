@@ -49,7 +49,7 @@ class Teacher:
         """
         import numpy as np
 
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, EOFError):
             held = np.load(path, mmap_mode="r", allow_pickle=False)
             if len(held) == len(rows[0]):
                 advance(len(held))

@@ -46,6 +46,7 @@ __all__ = [
     "check_trainable",
     "epochs_in",
     "evaluate",
+    "evaluator",
     "steps_in",
     "train",
     "train_in",
@@ -310,8 +311,9 @@ class _Run:
         if self.options.augment or self.loop.hooks.augment is not None:
             return
         rows = self.data.x_train
+        path = folder / f"teacher-{self.checkpoints.plan[:16]}.npy"
         with progress(f"{self.title}: teacher", len(rows[0])) as bar:
-            self.targets = self.teacher.all_targets(rows, folder / "teacher.npy", bar.advance)
+            self.targets = self.teacher.all_targets(rows, path, bar.advance)
 
     def epochs(self, progress: Progress, callbacks: Sequence[Any]) -> None:
         """Trains until all epochs are done or patience ends."""
@@ -520,12 +522,23 @@ def evaluate(
     model: Any, data: TrainingData, options: TrainingOptions, *, limit: int | None = None
 ) -> tuple[float, float | None]:
     """Loss and metric (None where there is none) on the first `limit` samples of select."""
+    return evaluator(model, data, options, limit=limit)()
+
+
+def evaluator(
+    model: Any, data: TrainingData, options: TrainingOptions, *, limit: int | None = None
+) -> Callable[[], tuple[float, float | None]]:
+    """A function that evaluates the model as it is then; compiled once, for whoever asks often."""
     _check_samples(data)
     objective = choose(data, tuple(model.outputs[0].shape), options)
     loop = Loop(model, objective, options, Hooks(), steps=1, strategy=None)
     labels = _labels(data.y_select, data.x_select)[:limit]
-    loss, right = _sums(loop, data, labels)
-    return loss / len(labels), right / len(labels) if objective.metric else None
+
+    def measure() -> tuple[float, float | None]:
+        loss, right = _sums(loop, data, labels)
+        return loss / len(labels), right / len(labels) if objective.metric else None
+
+    return measure
 
 
 def _sums(loop: Loop, data: TrainingData, labels: NDArray[Any]) -> list[float]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import importlib
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit.core import catalog
 from edgekit.core.recipe import load_recipe, toml_names
 from edgekit.core.target import load_target
-from edgekit.engine.plans import plan_for
+from edgekit.core.technique import Trait
+from edgekit.core.training import TrainingOptions
+from edgekit.engine.plans import abilities, plan_for
 from edgekit.engine.steps import load_pass
 from edgekit.errors import UsageError
 
@@ -66,6 +70,46 @@ def test_a_technique_has_an_implementation_with_every_hook(name: str) -> None:
         module = importlib.import_module(f"edgekit.techniques.{name.replace('-', '_')}.{format}")
         for hook in ("check", "apply", "verify", "versions"):
             assert callable(getattr(module, hook))
+
+
+def parameters_of(technique: str) -> tuple[Any, ...]:
+    """The parameters that shipped recipes give a technique, and its defaults where it has them."""
+    cls = catalog.load("techniques", technique).Parameters
+    found = [
+        step.parameters
+        for recipe in toml_names("recipes")
+        for step in load_recipe(recipe).steps
+        if step.technique == technique
+    ]
+    with contextlib.suppress(TypeError, ValueError):
+        found.append(cls())
+    return tuple(found)
+
+
+@pytest.mark.parametrize("name", catalog.names("techniques"))
+def test_a_technique_says_what_it_needs_makes_and_keeps(name: str) -> None:
+    traits, options = set(typing.get_args(Trait)), parameters_of(name)
+    for parameters in options:
+        assert set(parameters.needs) <= {"train", "calibrate", "select"}
+        assert all(type(count) is int and count > 0 for count in parameters.needs.values())
+        assert set(getattr(parameters, "makes", ())) <= traits
+        assert set(getattr(parameters, "keeps", traits)) <= traits
+        assert type(getattr(parameters, "keeps_layers", True)) is bool
+        assert all(isinstance(path, Path) for path in getattr(parameters, "files", ()))
+        if "train" in parameters.needs:
+            assert isinstance(parameters, TrainingOptions)
+            assert {"train": parameters.batch_size, "select": 1} == dict(parameters.needs)
+
+
+@pytest.mark.parametrize("recipe", toml_names("recipes"))
+def test_the_planner_knows_the_techniques_of_a_recipe(recipe: str) -> None:
+    loaded = load_recipe(recipe)
+    able = abilities(loaded)
+    assert set(able.techniques) == {step.technique for step in loaded.steps}
+    known = set(catalog.names("formats"))
+    for formats in able.techniques.values():
+        assert formats
+        assert {*formats, *formats.values()} <= known
 
 
 @pytest.mark.parametrize("pair", sorted(catalog.conversions()))

@@ -1,11 +1,12 @@
-"""Let the weights of each kernel share a few values, found by k-means and trained on."""
+"""Let the weights of each kernel share a few values, found by k-means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
+from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
 
 __all__ = ["Initialisation", "Parameters"]
@@ -43,6 +44,9 @@ class Parameters(TrainingOptions):
     The learning rate is a tenth of what trains a net from the beginning.
     """
 
+    makes: ClassVar[frozenset[Trait]] = frozenset({"clusters"})
+    keeps: ClassVar[frozenset[Trait]] = frozenset({"sparsity"})
+
     clusters: int = 16
     init: Initialisation = "kmeans++"
     per_channel: bool = False
@@ -65,6 +69,6 @@ class Parameters(TrainingOptions):
             raise ValueError("skip and layer_clusters must not have an empty name")
         if self.precision != "float32":
             raise ValueError(
-                f"precision {self.precision} is not for cluster: the engine computes distances "
-                "between weights and centroids in float32"
+                f"precision {self.precision} is not for cluster: its engine, "
+                "tensorflow-model-optimization, trains in float32"
             )

@@ -1,11 +1,13 @@
-"""Move biases so that quantized weights leave the mean of each channel where it was."""
+"""Correct biases for the mean shift that rounded weights cause in each channel."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from edgekit.core.data import SplitName
+from edgekit.core.technique import Trait
 
 __all__ = ["Parameters"]
 
@@ -31,6 +33,8 @@ class Parameters:
     tensor it does, for the quantizer folds it into the weights: put `fold-batchnorm` before (it
     is noted where one is left).
     """
+
+    keeps: ClassVar[frozenset[Trait]] = frozenset({"sparsity", "clusters"})
 
     samples: int = 128
     per_channel: bool = True

@@ -1,11 +1,13 @@
-"""Even out the weight ranges of neighbouring layers, so that 8 bits suit all channels."""
+"""Even out the weight ranges of neighbouring layers before quantization."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from edgekit.core.data import SplitName
+from edgekit.core.technique import Trait
 
 __all__ = ["Parameters"]
 
@@ -33,6 +35,8 @@ class Parameters:
     What it is for: weights quantized by tensor, and depthwise nets. Weights with one scale an
     output channel gain less, for the first layer of a pair has no use for it.
     """
+
+    keeps: ClassVar[frozenset[Trait]] = frozenset({"sparsity"})
 
     iterations: int = 200
     limit: float = 1000.0

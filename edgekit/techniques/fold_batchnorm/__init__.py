@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from edgekit.core.data import SplitName
+from edgekit.core.technique import Trait
 
 __all__ = ["Parameters"]
 
@@ -29,6 +31,8 @@ class Parameters:
     A TFLite conversion folds too. This step is for what comes between: `equalize`, `correct-bias`
     and training on the weights that will be quantized.
     """
+
+    keeps: ClassVar[frozenset[Trait]] = frozenset({"sparsity"})
 
     @property
     def needs(self) -> Mapping[SplitName, int]:

@@ -1,11 +1,12 @@
-"""Set the smallest weights to zero while the model trains on, up to a share of each kernel."""
+"""Set the smallest weights of each kernel to zero while the model trains on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
+from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
 
 __all__ = ["Parameters", "Structure"]
@@ -47,6 +48,9 @@ class Parameters(TrainingOptions):
     their own; 0 leaves one dense. A kernel that is sparser already keeps its zeros.
     """
 
+    makes: ClassVar[frozenset[Trait]] = frozenset({"sparsity"})
+    keeps: ClassVar[frozenset[Trait]] = frozenset({"sparsity"})
+
     sparsity: float = 0.5
     ramp: Literal["polynomial", "constant"] = "polynomial"
     begin: float = 0.0
@@ -77,8 +81,8 @@ class Parameters(TrainingOptions):
             raise ValueError("skip and layer_sparsity must not have an empty name")
         if self.precision != "float32":
             raise ValueError(
-                f"precision {self.precision} is not for prune: the engine compares magnitudes of "
-                "weights in float32"
+                f"precision {self.precision} is not for prune: its engine, "
+                "tensorflow-model-optimization, trains in float32"
             )
         self._check_structure()
 

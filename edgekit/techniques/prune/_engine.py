@@ -77,9 +77,12 @@ def wrapped(model: Any, parameters: Parameters, goals: Mapping[str, Goal], ramp:
 
 def stripped(model: Any) -> Any:
     """The trained model without wrappers, its masked weights exactly 0."""
+    import numpy as np
+
     for layer in _wrappers(model):
         for weight, mask, _ in layer.pruning_vars:
-            weight.assign(weight.numpy() * mask.numpy())
+            # Not the product: half of the zeros would be -0, other bytes, and compress worse.
+            weight.assign(np.where(mask.numpy() != 0, weight.numpy(), 0))
     with quiet():
         return import_tfmot("prune").sparsity.keras.strip_pruning(model)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.data import TrainingData
 from edgekit.core.technique import Work
 from edgekit.frameworks.sparsity import Kernel, set_kernel
-from edgekit.frameworks.training import evaluate
+from edgekit.frameworks.training import evaluator
 from edgekit.techniques.prune import Parameters
 from edgekit.techniques.prune._allocate import Scan, allocate
 from edgekit.techniques.prune._plan import Plan, block_of, own_share
@@ -27,14 +26,15 @@ def shares(parameters: Parameters, model: Any, plan: Plan, work: Work) -> dict[s
     if not scanned:
         return {}
     data, steps = work.training_data(), levels(parameters.sparsity)
-    base = _loss(parameters, model, data)
+    measure = evaluator(model, data, parameters, limit=parameters.scan_samples)
+    base = measure()[0]
     scans = {}
     with work.progress("prune: sensitivity", len(scanned) * len(steps)) as bar:
         for kernel in scanned:
             rises = []
             for share in steps:
                 set_kernel(model, kernel, magnitude_pruned(parameters, kernel.values, share))
-                rises.append((share, _loss(parameters, model, data) - base))
+                rises.append((share, measure()[0] - base))
                 bar.advance(1)
             set_kernel(model, kernel, kernel.values)
             scans[kernel.layer] = Scan(kernel.size, tuple(rises))
@@ -71,10 +71,6 @@ def _kept(magnitude: Array, share: float) -> Array:
     kept = np.ones(magnitude.size, bool)
     kept[order[: round(share * magnitude.size)]] = False
     return kept.reshape(magnitude.shape)
-
-
-def _loss(parameters: Parameters, model: Any, data: TrainingData) -> float:
-    return evaluate(model, data, parameters, limit=parameters.scan_samples)[0]
 
 
 def _record(kernel: Kernel, scan: Scan, chosen: float, work: Work) -> None:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
+from edgekit.units import Points
 
 __all__ = ["Importance", "Of", "Parameters"]
 
@@ -41,6 +42,9 @@ class Parameters(TrainingOptions):
         round_to: layers that have as many channels keep a multiple of it: 8 suits SIMD.
         min_channels: what a layer keeps at least.
         rounds: how often it prunes and fine-tunes; an equal part each, `epochs` in total.
+        max_drop: a round that costs more accuracy than this on the select split, against the model
+            that came in, is taken back, and it ends there with less than `ratio` (noted). Where
+            there is no right and wrong, the share by which the select loss may rise.
         skip: names of layers (or patterns) whose output channels stay.
 
     Latency: `verify` runs the two Keras models interleaved in one process, batch 1, on this
@@ -58,6 +62,7 @@ class Parameters(TrainingOptions):
     round_to: int = 8
     min_channels: int = 2
     rounds: int = 3
+    max_drop: Points | None = None
     skip: tuple[str, ...] = ()
     epochs: int = 6
 
@@ -68,6 +73,8 @@ class Parameters(TrainingOptions):
         for name in ("taylor_batches", "round_to", "min_channels", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_drop is not None and self.max_drop < 0:
+            raise ValueError(f"max_drop must not be negative, but is {self.max_drop}")
         if self.rounds > self.epochs:
             raise ValueError(
                 f"rounds = {self.rounds} needs as many epochs, and epochs is {self.epochs}"

@@ -20,6 +20,20 @@ __all__ = ["prove"]
 
 _TOLERANCE = 0.02
 _PROBES = 4
+_ROUNDS = "rounds.txt"
+
+
+def note_rounds(work: Work, done: int) -> None:
+    """Keeps for `prove` how many rounds were not taken back."""
+    (work.folder / _ROUNDS).write_text(str(done), encoding="utf-8")
+
+
+def _asked(parameters: Parameters, work: Work) -> float:
+    """The share that has to be gone after the rounds that were not taken back."""
+    if parameters.max_drop is None:
+        return parameters.ratio
+    done = int((work.folder / _ROUNDS).read_text(encoding="utf-8"))
+    return parameters.ratio * done / parameters.rounds
 
 
 def prove(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
@@ -27,10 +41,14 @@ def prove(parameters: Parameters, source: Artifact, result: Artifact, work: Work
     before, after = (load_trainable(each.path, where=each.name) for each in (source, result))
     old, new = (find_groups(model, skip=parameters.skip) for model in (before, after))
     _check_layers(before, after)
-    _check_widths(parameters, old, new, work)
-    _check_amounts(parameters, source, result, work)
+    asked = _asked(parameters, work)
+    if not asked:
+        work.note("not smaller", "the model", "no round was kept, so it is the one that came in")
+        return
+    _check_widths(parameters, old, new, work, is_whole=asked == parameters.ratio)
+    _check_amounts(parameters, source, result, work, asked)
     if parameters.of == "channels":
-        _check_share(parameters, measure(old, "channels"), measure(new, "channels"))
+        _check_share(parameters, measure(old, "channels"), measure(new, "channels"), asked)
     _check_runs(before, after, work)
     _time(before, after, work)
 
@@ -42,13 +60,16 @@ def _check_layers(before: Any, after: Any) -> None:
         raise PromiseError(f"prune-channels: layers came or went: {', '.join(changed)}")
 
 
-def _check_widths(parameters: Parameters, old: Groups, new: Groups, work: Work) -> None:
+def _check_widths(
+    parameters: Parameters, old: Groups, new: Groups, work: Work, *, is_whole: bool
+) -> None:
     """What stays has stayed, what shrank has a width it may have, ratios of layers are kept."""
     sizes = {group.name: len(group) for group in new.free}
     plan, found = Plan.of(parameters, old), []
     for group in old.free:
         size = sizes.get(group.name, 0)
-        wanted = plan.size_given(group.name) if group.name in plan.given else size
+        is_given = is_whole and group.name in plan.given
+        wanted = plan.size_given(group.name) if is_given else size
         step = parameters.round_to if len(group) >= parameters.round_to else 1
         if size != wanted or not size or size > len(group) or (size % step and size < len(group)):
             raise PromiseError(
@@ -76,7 +97,9 @@ def _item(groups: Groups, producers: tuple[str, ...]) -> str:
     return ", ".join(f"{groups.layers[name].kind} '{name}'" for name in producers)
 
 
-def _check_amounts(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
+def _check_amounts(
+    parameters: Parameters, source: Artifact, result: Artifact, work: Work, asked: float
+) -> None:
     """Parameters and MACs as the files' descriptions count them, not as the choice did."""
     was, now = work.describe(source), work.describe(result)
     pairs = {
@@ -87,7 +110,7 @@ def _check_amounts(parameters: Parameters, source: Artifact, result: Artifact, w
         if first and second >= first:
             raise PromiseError(f"prune-channels: the {noun} did not fall ({first:,} to {second:,})")
     if parameters.of != "channels":
-        _check_share(parameters, *pairs[parameters.of])
+        _check_share(parameters, *pairs[parameters.of], asked)
     figures = "; ".join(
         f"{noun} {first:,} to {second:,}, {format_share(1 - second / max(first, 1))} fewer"
         for noun, (first, second) in pairs.items()
@@ -99,12 +122,12 @@ def _check_amounts(parameters: Parameters, source: Artifact, result: Artifact, w
     )
 
 
-def _check_share(parameters: Parameters, first: int, second: int) -> None:
+def _check_share(parameters: Parameters, first: int, second: int, asked: float) -> None:
     gone = 1 - second / max(first, 1)
-    if gone < parameters.ratio - _TOLERANCE:
+    if gone < asked - _TOLERANCE:
         raise PromiseError(
             f"prune-channels: {format_share(gone)} of the {parameters.of} went, and "
-            f"{format_share(parameters.ratio)} was asked for"
+            f"{format_share(asked)} was asked for"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
-from edgekit.core.training import TrainingOptions
+from edgekit.core.training import Curve, TrainingOptions
 from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable
 from edgekit.frameworks.channels import Groups, find_groups, keep
@@ -17,7 +17,7 @@ from edgekit.frameworks.sparsity import kernels, zero_share
 from edgekit.techniques.prune_channels import Parameters
 from edgekit.techniques.prune_channels._choice import Plan
 from edgekit.techniques.prune_channels._importance import importance, norms
-from edgekit.techniques.prune_channels._proof import prove
+from edgekit.techniques.prune_channels._proof import note_rounds, prove
 from edgekit.techniques.prune_channels._refusals import refuse
 from edgekit.units import format_share
 
@@ -39,20 +39,25 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
 
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
-    """Prunes a part and trains, `rounds` times, and writes the model."""
+    """Prunes a part and trains, `rounds` times or until `max_drop`, and writes the model."""
     model = _open(source)
     groups = find_groups(model, skip=parameters.skip)
     refuse(parameters, groups)  # `check` saw the model before the steps before this one.
     plan = Plan.of(parameters, groups)
     _note_unscaled(parameters, groups, work)
     _note_zeros(model, work)
+    base, done = _judged(parameters, model, work), 0
     for number, options in enumerate(_rounds(parameters), start=1):
         groups = find_groups(model, skip=parameters.skip)
         scores = importance(parameters, model, groups, work)
         kept = plan.choose(groups, scores, number / parameters.rounds)
         smaller = keep(model, kept, groups=groups)
         title = f"prune-channels round {number}/{parameters.rounds}"
-        model = training.train_in(work, _copies(smaller), options, title=title).model
+        trained = training.train_in(work, _copies(smaller), options, title=title)
+        if base is not None and not _is_good(parameters, base, trained.curve, title, work):
+            break
+        model, done = trained.model, number
+    note_rounds(work, done)
     save_keras(model, work.output)
 
 
@@ -82,6 +87,33 @@ def _rounds(parameters: Parameters) -> list[TrainingOptions]:
         )
         for number in range(parameters.rounds)
     ]
+
+
+def _judged(parameters: Parameters, model: Any, work: Work) -> float | None:
+    """What `max_drop` counts from: accuracy on select, or the loss where there is none."""
+    if parameters.max_drop is None:
+        return None
+    loss, metric = training.evaluate(model, work.training_data(), parameters)
+    return loss if metric is None else metric
+
+
+def _is_good(parameters: Parameters, base: float, curve: Curve, title: str, work: Work) -> bool:
+    """True where a round costs no more than `max_drop`; else it is noted why it is taken back."""
+    assert parameters.max_drop is not None
+    kept = curve.epochs[curve.best_epoch - 1]
+    if kept.select_metric is None:
+        cost = kept.select_loss / base - 1 if base else 0.0
+    else:
+        cost = base - kept.select_metric
+    if cost <= parameters.max_drop:
+        return True
+    noun = "of the loss" if kept.select_metric is None else f"of the {curve.metric}"
+    reason = (
+        f"it costs {format_share(cost)} {noun} on the select split, and max_drop is "
+        f"{format_share(parameters.max_drop)}"
+    )
+    work.note("taken back", title, reason)
+    return False
 
 
 def _note_unscaled(parameters: Parameters, groups: Groups, work: Work) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
 
 __all__ = ["Parameters"]
@@ -45,6 +46,8 @@ class Parameters(TrainingOptions):
         calibration_samples: how many samples set the first ranges.
     """
 
+    makes: ClassVar[frozenset[Trait]] = frozenset({"integers"})
+
     epochs: int = 2
     learning_rate: float = 1e-4
     io: Literal["integer", "float"] = "integer"
@@ -65,13 +68,3 @@ class Parameters(TrainingOptions):
             )
         if "" in self.skip:
             raise ValueError("skip has an empty pattern")
-
-    @property
-    def keeps_layers(self) -> bool:
-        """False: the result has ops instead of layers."""
-        return False
-
-    @property
-    def makes_integers(self) -> bool:
-        """True: nothing can train or quantize the result."""
-        return True

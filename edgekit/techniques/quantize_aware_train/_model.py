@@ -85,8 +85,8 @@ def calibrate(model: Any, batches: Iterator[tuple[Array, ...]]) -> None:
     for quantizer, variables in held:
         quantizer.calibrating = False
         low, high = variables["min_var"], variables["max_var"]
-        if float(high) - float(low) < _TINY:
-            high.assign(float(low) + 1.0)
+        if high.numpy() - low.numpy() < _TINY:
+            high.assign(low.numpy() + 1.0)
 
 
 def _ranges(model: Any) -> Iterator[tuple[Any, Any]]:

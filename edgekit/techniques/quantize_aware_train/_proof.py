@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.artifact import Artifact
+from edgekit.core.artifact import Artifact, Signature
+from edgekit.core.description import Description
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
 from edgekit.frameworks.sparsity import distinct_values, zero_share
@@ -80,10 +81,11 @@ def prove(
         held = dict(file)
     model = read_model(result.path)
     _prove_integer(parameters, plans, model, work)
-    _prove_io(parameters, source, result, work)
+    old, new = work.describe(source), work.describe(result)
+    _prove_io(parameters, old.signature, new.signature)
     _prove_kernels(before, model, list(_kernels(held)), work)
-    _prove_smaller(source, result, work)
-    _prove_outputs(held, source, result, work)
+    _prove_smaller(old, new, work)
+    _prove_outputs(held, old.signature, result, new.signature, work)
 
 
 def _kernels(held: Mapping[str, Any]) -> Iterator[TrainedKernel]:
@@ -123,9 +125,8 @@ def _prove_integer(
         work.evidence("all integer", "the ops of the model", f"none computes in float{edges}")
 
 
-def _prove_io(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
+def _prove_io(parameters: Parameters, before: Signature, after: Signature) -> None:
     wanted = "int8" if parameters.io == "integer" else "float32"
-    before, after = work.describe(source).signature, work.describe(result).signature
     for noun, old, new in (
         ("input", before.inputs, after.inputs),
         ("output", before.outputs, after.outputs),
@@ -181,8 +182,7 @@ def _survived(kernel: TrainedKernel, made: Array) -> str:
     return ", ".join(parts) + " in the file"
 
 
-def _prove_smaller(source: Artifact, result: Artifact, work: Work) -> None:
-    before, after = work.describe(source), work.describe(result)
+def _prove_smaller(before: Description, after: Description, work: Work) -> None:
     weights, wide = dict(after.bytes_by).get("weights", 0), 4 * before.parameters
     if weights >= wide:
         raise _broken(
@@ -192,11 +192,12 @@ def _prove_smaller(source: Artifact, result: Artifact, work: Work) -> None:
     work.evidence("smaller", "the weights", f"{wide} bytes as float32, {weights} in the file")
 
 
-def _prove_outputs(held: Mapping[str, Any], source: Artifact, result: Artifact, work: Work) -> None:
+def _prove_outputs(
+    held: Mapping[str, Any], before: Signature, result: Artifact, after: Signature, work: Work
+) -> None:
     """On the same probes the file gives what the trained model gives, but for rounding."""
     import numpy as np
 
-    before, after = work.describe(source).signature, work.describe(result).signature
     probes = [held[f"probes{index}"] for index in range(len(before.inputs))]
     expected = [held[f"outputs{index}"] for index in range(len(before.outputs))]
     names = [spec.name for spec in before.inputs]

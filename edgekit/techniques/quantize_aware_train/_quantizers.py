@@ -56,10 +56,7 @@ class _Range:
         self._is_input, self._edge = is_input, edge
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> Any:
-        held = super().build(tensor_shape, name, layer)  # type: ignore[misc]
-        for variable in held.values():
-            variable.assign(0.0)
-        return held
+        return _limits(layer, name, None)
 
     def __call__(self, inputs: Any, training: Any, weights: Any, **kwargs: Any) -> Any:
         tf = import_tensorflow()
@@ -73,6 +70,17 @@ class _Range:
             high.assign(tf.maximum(high, tf.reduce_max(inputs)))
             training = False
         return super().__call__(inputs, training, weights, **kwargs)  # type: ignore[misc]
+
+
+def _limits(layer: Any, name: str, shape: Any) -> dict[str, Any]:
+    """The variables of a range; several replicas take the mean of theirs."""
+    mean = import_tensorflow().VariableAggregation.MEAN
+    return {
+        f"{end}_var": layer.add_weight(
+            f"{name}_{end}", shape=shape, initializer="zeros", trainable=False, aggregation=mean
+        )
+        for end in ("min", "max")
+    }
 
 
 class _Kernel:
@@ -94,12 +102,7 @@ class _Kernel:
         self.kept = kept_in(values)
         self._groups = groups(values, self.kept)
         shape = self.limits(tf.constant(values)).shape
-        return {
-            key: layer.add_weight(
-                f"{name}_{key[:3]}", shape=shape, initializer="zeros", trainable=False
-            )
-            for key in ("min_var", "max_var")
-        }
+        return _limits(layer, name, shape)
 
     def keep(self, values: Any) -> Any:
         """The nearest kernel with these zeros and these equal weights."""
@@ -199,9 +202,22 @@ class _Layout:
     """Quantizes the inputs, and leaves all else to the plan."""
 
     def apply(self, model: Any, quantized: Any) -> Any:
-        rules = [module("default_8bit.default_8bit_transforms").InputLayerQuantize()]
         transformer = module("graph_transformations.model_transformer").ModelTransformer
-        return transformer(model, rules, set(quantized), quantized).transform()
+        return transformer(model, [_named_inputs()], set(quantized), quantized).transform()
+
+
+def _named_inputs() -> Any:
+    """The engine's rule for inputs, with layer names that do not count up in a process."""
+    base: Any = module("default_8bit.default_8bit_transforms").InputLayerQuantize
+
+    class NamedInputs(base):  # type: ignore[misc]
+        def replacement(self, match_layer: Any) -> Any:
+            made = super().replacement(match_layer)
+            name = f"{match_layer.layer['config']['name']}_quantized"
+            made.layer["name"] = made.layer["config"]["name"] = name
+            return made
+
+    return NamedInputs()
 
 
 class _Registry:

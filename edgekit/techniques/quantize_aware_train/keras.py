@@ -40,7 +40,7 @@ def versions() -> Mapping[str, str]:
 
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a model that cannot be trained so, and for layers that stay float."""
-    training.check_trainable(parameters, source, models)
+    training.check_trainable(parameters, source, models, in_tf_keras=True)
     for spec in models.describe(source).signature.inputs:
         if spec.dtype != "float32" or None in spec.sample_shape:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Drop what no runtime reads from a TFLite file, and lay the rest out to compress well."""
+"""Drop what no runtime reads from a TFLite file; lay the rest out for xz."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class Parameters:
     Several orders of the parts are tried, and the one that is smallest after xz is taken.
 
     `bias_scales = "share"` lets a bias that has one scale a channel point at the scales of its
-    weights, which saves 4 bytes a channel that do not compress. The kernels do not read them (they
-    multiply input scale and weight scale), but a program that makes such a bias float again gets
-    wrong values. `keep` leaves them.
+    weights, which saves 4 bytes a channel that hardly compress. LiteRT's kernels do not need them
+    (they multiply input scale and weight scale), and the outputs are compared bit for bit here; but
+    a program that makes such a bias float again gets wrong values, and so may another runtime or
+    compiler. `keep` leaves them.
     """
 
     bias_scales: Literal["keep", "share"] = "keep"

@@ -35,7 +35,9 @@ def layouts(model: Any) -> Iterator[bytes]:
 
 def write(model: Any, order: Order, *, early: bool) -> bytes:
     """Packs a model; `early` puts all scales in one place instead of beside their tensors."""
-    builder = _sharing_builder()
+    from edgekit.techniques.strip._sharing import SharingBuilder
+
+    builder = SharingBuilder()
     widths = _widths(model)
     # A flatbuffer grows from its end: what is written first comes last.
     for index in reversed(order(model)):
@@ -71,64 +73,3 @@ def _by_type(model: Any) -> list[int]:
     """Weights with weights, biases with biases: a compressor learns one kind at a time."""
     kinds = {tensor.buffer: tensor.type for tensor in _tensors(model)}
     return sorted(_as_used(model), key=lambda index: (kinds.get(index, -1), index))
-
-
-def _sharing_builder() -> Any:
-    import flatbuffers
-
-    class Sharing(flatbuffers.Builder):  # type: ignore[misc]
-        """A builder that gives the old place of a vector, string or table that is there already."""
-
-        def __init__(self) -> None:
-            super().__init__(1 << 16)
-            self._places: dict[Any, int] = {}
-            self._fields: list[Any] = []
-
-        def place_bytes(self, data: Any, alignment: int) -> None:
-            """Writes a byte vector whose content is aligned; `CreateNumpyVector` finds it again."""
-            content = bytes(data)
-            self.StartVector(1, len(content), alignment)
-            self.head -= len(content)
-            self.Bytes[self.head : self.head + len(content)] = content
-            self._places["u1", content] = self.EndVector()
-
-        def CreateNumpyVector(self, values: Any) -> int:
-            key = (values.dtype.str[1:], values.tobytes())
-            if key not in self._places:
-                self._places[key] = super().CreateNumpyVector(values)
-            return self._places[key]
-
-        def CreateString(self, text: Any, *options: Any) -> int:
-            content = text.encode() if isinstance(text, str) else bytes(text)
-            key = ("string", content)
-            if key not in self._places:
-                self._places[key] = super().CreateString(content)
-            return self._places[key]
-
-        def StartObject(self, fields: int) -> None:
-            super().StartObject(fields)
-            self._fields = [fields]
-
-        def PrependSlot(self, flags: Any, slot: int, value: Any, default: Any) -> None:
-            if value != default:
-                self._fields.append((slot, flags.bytewidth, value))
-            super().PrependSlot(flags, slot, value, default)
-
-        def PrependUOffsetTRelativeSlot(self, slot: int, place: int, default: int) -> None:
-            if place != default:
-                self._fields.append((slot, "offset", place))
-            super().PrependUOffsetTRelativeSlot(slot, place, default)
-
-        def EndObject(self) -> int:
-            key = ("table", *self._fields)
-            if key not in self._places:
-                self._places[key] = super().EndObject()
-                return self._places[key]
-            # Taken back before its vtable is written: what follows goes over it.
-            self.assertNested()
-            self.nested = False
-            self.head = len(self.Bytes) - self.objectEnd
-            self.current_vtable = None
-            return self._places[key]
-
-    return Sharing()

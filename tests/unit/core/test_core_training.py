@@ -19,6 +19,7 @@ from edgekit.errors import UsageError
     [
         ("epochs", 0, "epochs must be at least 1, not 0"),
         ("batch_size", 0, "batch_size must be at least 1, not 0"),
+        ("min_steps", -1, "min_steps must be at least 0, not -1"),
         ("patience", -1, "patience must be at least 0, not -1"),
         ("learning_rate", 0.0, "learning_rate must be above 0, not 0.0"),
         ("learning_rate", math.nan, "learning_rate must be above 0, not nan"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgekit.core.notes import Note
-from edgekit.engine.cache import CachedStep, StepCache, cache_root, key_of
+from edgekit.core.training import Curve, Epoch
+from edgekit.engine.cache import CachedStep, StepCache, cache_root, content_digest, key_of
 from edgekit.errors import UsageError
 
 
@@ -125,3 +128,82 @@ def test_a_cache_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="EDGEKIT_CACHE '.*file/cache'"):
         StepCache(tmp_path / "file/cache")
+
+
+def test_curves_survive(tmp_path: Path) -> None:
+    epochs = (
+        Epoch(1.0, 0.5, 0.9, 0.6, 2.0, {"f1": 0.25}),
+        Epoch(0.5, None, 0.4, None, 2.0),
+    )
+    curves = (Curve("prune", "accuracy", epochs, 2, {"temperature": 4.0}), Curve("b", "", (), 0))
+    cache = StepCache(tmp_path)
+    stored = cache.store("key", replace(made(cache), curves=curves), digest_of=digest)
+    assert stored.curves == curves
+    found = cache.find("key", digest_of=digest)
+    assert found is not None
+    assert found.curves == curves
+
+
+@pytest.mark.parametrize("curves", ['"x"', "[1]", '[{"epochs": []}]', '[{"epochs": [{"no": 1}]}]'])
+def test_damaged_curves_make_no_entry(tmp_path: Path, curves: str) -> None:
+    cache = StepCache(tmp_path)
+    stored = cache.store("key", made(cache), digest_of=digest)
+    record = stored.path.parent / "step.json"
+    record.write_text(record.read_text().replace('"curves": []', f'"curves": {curves}'))
+    assert cache.find("key", digest_of=digest) is None
+
+
+def test_an_entry_of_an_older_version_without_curves_is_none(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    stored = cache.store("key", made(cache), digest_of=digest)
+    record = stored.path.parent / "step.json"
+    table = json.loads(record.read_text())
+    del table["curves"]
+    record.write_text(json.dumps(table))
+    assert cache.find("key", digest_of=digest) is None
+
+
+def test_a_training_has_its_folder_until_it_is_done(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt), cache.training("key") as folder:
+        (folder / "epoch").write_text("1")
+        raise KeyboardInterrupt
+    with StepCache(tmp_path).training("key") as again:
+        assert (again / "epoch").read_text() == "1"
+        assert again == folder
+
+
+def test_a_second_run_of_the_same_training_waits(tmp_path: Path) -> None:
+    import threading
+
+    cache, order = StepCache(tmp_path), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with cache.training("key"):
+            inside.set()
+            leave.wait(10)
+            order.append("first")
+
+    def second() -> None:
+        with cache.training("key"):
+            order.append("second")
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    inside.wait(10)
+    threads[1].start()
+    time.sleep(0.1)
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_file_that_is_gone_counts_as_empty(tmp_path: Path) -> None:
+    path, gone = tmp_path / "mine.py", tmp_path / "gone.py"
+    path.write_text("a = 1")
+    first = content_digest([path, gone])
+    assert first == content_digest([path])
+    path.write_text("a = 2")
+    assert first != content_digest([path])

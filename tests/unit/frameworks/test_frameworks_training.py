@@ -17,7 +17,7 @@ from edgekit.core.training import Epoch
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
 from edgekit.frameworks._loop import _schedule
-from edgekit.frameworks.training import TrainingResult, evaluate, steps_in
+from edgekit.frameworks.training import TrainingResult, epochs_in, evaluate, steps_in
 
 pytestmark = pytest.mark.tensorflow
 
@@ -252,6 +252,19 @@ class TestData:
         assert steps_in(halves(), OPTIONS) == 4 * STEPS
         assert steps_in(halves(), replace(OPTIONS, batch_size=51)) == 4
         assert steps_in(halves(), replace(OPTIONS, batch_size=50, epochs=7)) == 7
+
+    @pytest.mark.parametrize(("least", "epochs"), [(0, 4), (12, 4), (13, 5), (100, 34)])
+    def test_small_data_is_passed_over_more_often(self, least: int, epochs: int) -> None:
+        options = replace(OPTIONS, min_steps=least)
+        assert epochs_in(halves(), options) == epochs
+        assert steps_in(halves(), options) == epochs * STEPS >= least
+
+    def test_the_least_number_of_steps_is_trained(self, tmp_path: Path) -> None:
+        bars = Bars()
+        result = trained(tmp_path, builder(dropout=0), epochs=1, min_steps=4, bars=bars)
+        assert (len(result.curve.epochs), bars.totals, bars.done) == (2, [6], [6])
+        as_asked = trained(tmp_path / "b", builder(dropout=0), epochs=2)
+        assert digest(as_asked.model) == digest(result.model)
 
     def test_evaluate_takes_the_first_samples_only(self) -> None:
         model, data = builder()(), halves()

@@ -29,8 +29,8 @@ class TestParameters:
             ({"skip": [""]}, "skip and layer_clusters must not have an empty name"),
             (
                 {"precision": "mixed-bfloat16"},
-                "precision mixed-bfloat16 is not for cluster: the engine computes distances "
-                "between weights and centroids in float32",
+                "precision mixed-bfloat16 is not for cluster: its engine, "
+                "tensorflow-model-optimization, trains in float32",
             ),
         ],
     )

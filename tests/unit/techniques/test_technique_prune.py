@@ -98,6 +98,7 @@ class TestUnstructured:
             "hidden": round(0.5 * 800),
         }
         assert zero_share(made["out"]) == 0
+        assert not np.signbit(made["hidden"][made["hidden"] == 0]).any()
         assert [note.item for note in work.noted("proven sparsity")] == [
             "Conv2D 'conv'",
             "Conv2D 'point'",

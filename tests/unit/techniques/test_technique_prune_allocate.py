@@ -50,8 +50,8 @@ class TestParameters:
             ),
             (
                 {"precision": "mixed-float16"},
-                "precision mixed-float16 is not for prune: the engine compares magnitudes of "
-                "weights in float32",
+                "precision mixed-float16 is not for prune: its engine, "
+                "tensorflow-model-optimization, trains in float32",
             ),
         ],
     )

@@ -13,6 +13,7 @@ import pytest
 from fake_work import FakeWork, artifact
 
 from edgekit.core.artifact import Artifact
+from edgekit.core.training import Curve, Epoch
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
 from edgekit.techniques.prune_channels import Parameters, _proof, keras
@@ -316,3 +317,50 @@ def test_two_models_are_timed_against_each_other() -> None:
 
 def test_its_versions_are_those_of_training() -> None:
     assert set(keras.versions()) == {"tensorflow", "keras"}
+
+
+def costing(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
+    """Trainings that do nothing, with these accuracies on select; the source has 0.9."""
+    left = list(accuracies)
+
+    def train_in(work: Any, build: Any, options: Any, *, title: str) -> Any:
+        epoch = Epoch(0.1, 1.0, 0.1, left.pop(0), 1.0)
+        return SimpleNamespace(model=build(), curve=Curve(title, "accuracy", (epoch,), 1))
+
+    monkeypatch.setattr(training, "train_in", train_in)
+    monkeypatch.setattr(training, "evaluate", lambda *_: (0.1, 0.9))
+
+
+def test_a_round_that_costs_more_than_max_drop_is_taken_back(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costing(monkeypatch, 0.9, 0.8)
+    options = replace(OPTIONS, max_drop=0.01)
+    work = pruned(options, source, tmp_path / "work")
+    (note,) = work.noted("taken back")
+    assert note.item == "prune-channels round 2/2"
+    assert note.reason == (
+        "it costs 10.0 % of the accuracy on the select split, and max_drop is 1.0 %"
+    )
+    verify(work, artifact(work.output, "keras"), monkeypatch, options)
+    (small,) = work.noted("proven smaller")
+    assert 0.23 <= share_gone(small.reason) < 0.5
+
+
+def test_where_the_first_round_costs_too_much_the_model_stays(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costing(monkeypatch, 0.5)
+    options = replace(OPTIONS, max_drop=0.01)
+    work = pruned(options, source, tmp_path / "work")
+    verify(work, artifact(work.output, "keras"), monkeypatch, options)
+    assert [note.what for note in work.notes] == ["not smaller"]
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(weights(source.path), weights(work.output), strict=True)
+    )
+
+
+def share_gone(reason: str) -> float:
+    """The share of MACs in 'macs 11,148 to 5,000, 55.1 % fewer; ...'."""
+    return float(reason.split(", ")[1].partition(" %")[0].split()[-1]) / 100

@@ -30,7 +30,8 @@ def strip(work: FakeWork, **settings: Any) -> bytes:
     tflite.check(parameters, work.source, work)
     tflite.apply(parameters, work.source, work)
     tflite.verify(parameters, work.source, artifact(work.output), work)
-    return work.output.read_bytes()
+    content: bytes = work.output.read_bytes()
+    return content
 
 
 def changed(path: Path, change: Change, folder: Path) -> Path:
@@ -68,7 +69,8 @@ def int8(tiny_float: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny net in int8, with one scale a channel."""
     work = FakeWork(tmp_path_factory.mktemp("int8"), artifact(tiny_float))
     quantize.apply(Quantize("int8", samples=4), work.source, work)
-    return work.output
+    output: Path = work.output
+    return output
 
 
 class TestStrip:
@@ -186,7 +188,8 @@ class TestPromises:
             data[0] ^= 1
 
         text = self.refuse(tiny_float, changed(tiny_float, change, tmp_path), work_on)
-        assert text.startswith("strip: op 0 (") and text.endswith("does not read what it did")
+        assert text.startswith("strip: op 0 (")
+        assert text.endswith("does not read what it did")
 
     def test_a_missing_op(self, tiny_float: Path, work_on: MakeWork, tmp_path: Path) -> None:
         def change(model: Any) -> None:
@@ -219,7 +222,7 @@ class TestPromises:
     def test_another_bit_in_an_output(
         self, tiny_float: Path, work_on: MakeWork, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        outputs = iter([(np.float32([0.0]),), (np.float32([-0.0]),)])
+        outputs = iter([(np.zeros(1),), (-np.zeros(1),)])
         monkeypatch.setattr(FakeWork, "predict", lambda *_: next(outputs))
         text = self.refuse(tiny_float, tiny_float, work_on)
         assert text == "strip: output 0 is not bit for bit what it was"

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from edgekit.core import catalog
+from edgekit.core.training import TrainingOptions
 from edgekit.errors import UsageError
-from edgekit.frameworks.training import TrainingSettings
 
 MODELS = catalog.names("zoo")
 REFERENCE = {
@@ -34,7 +34,11 @@ def test_help_is_short_and_says_the_parameter_count(name: str) -> None:
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_settings(name: str) -> None:
-    assert isinstance(catalog.load("zoo", name).SETTINGS, TrainingSettings)
+    settings = catalog.load("zoo", name).SETTINGS
+    assert isinstance(settings, TrainingOptions)
+    assert settings.patience  # it stops by itself
+    assert not settings.files  # trained from the data alone
+    assert settings.strategy == "none"
 
 
 @pytest.mark.tensorflow
