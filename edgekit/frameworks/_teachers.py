@@ -106,8 +106,7 @@ class Features:
     def loss(self, x: Sequence[Any], outputs: list[Any]) -> Any:
         """The sum over the pairs, a scalar; `outputs` are those of `student`."""
         tf = import_tensorflow()
-        packed = x[0] if len(x) == 1 else list(x)
-        aims = tf.nest.flatten(self.teacher(packed, training=False))
+        aims = tf.nest.flatten(self.teacher(list(x), training=False))
         total = tf.constant(0.0)
         for own, aim, matrix in zip(outputs[self.outputs :], aims, self._maps, strict=True):
             own = tf.cast(own, tf.float32)

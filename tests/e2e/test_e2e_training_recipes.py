@@ -62,9 +62,7 @@ class Opened:
 def opened(path: Path) -> Opened:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(
-        str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-    )
+    interpreter = Interpreter(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
     kernels, dtypes = [], set()
@@ -155,9 +153,16 @@ def test_a_recipe_that_trains(recipe: str, tmp_path: Path, repository: Path) -> 
 def check_accuracy(report: dict[str, Any]) -> None:
     before, after = (report[role]["accuracy"]["value"] for role in ("reference", "result"))
     assert before > 0.95
-    assert after >= before - MOST_DROP
-    (verdict,) = (v for v in report["verdicts"] if v["metric"] == "max_accuracy_drop")
-    assert verdict["status"] == ("pass" if before - after <= verdict["limit"] else "fail")
+    verdicts = {verdict["metric"]: verdict for verdict in report["verdicts"]}
+    drop, significant = verdicts.get("max_accuracy_drop"), verdicts.get("min_p_worse")
+    assert drop or significant, "every recipe that trains promises something of the accuracy"
+    if drop:
+        assert after >= before - MOST_DROP
+        assert drop["status"] == ("pass" if before - after <= drop["limit"] else "fail")
+    else:
+        # As small as can be: too small for a net that has no weight too many, and it says so.
+        assert after > 0.5
+        assert significant["status"] == ("pass" if after >= before - 0.005 else "fail")
 
 
 def check_size(report: dict[str, Any]) -> None:
@@ -178,26 +183,6 @@ def check_curves(report: dict[str, Any], page: str) -> None:
                 assert all(value is not None and math.isfinite(value) for value in figures)
             assert curve["title"] in page
     assert page.count("<svg") >= sum(len(step["curves"]) > 0 for step in report["steps"])
-
-
-RECIPES = {
-    "fewer-epochs": """
-        summary = "all kinds of zeros"
-        [[technique]]
-        name = "prune"
-        structure = "2:4"
-        epochs = 2
-        skip = ["dense2"]
-        """,
-    "blocks": """
-        summary = "blocks of zeros in dense layers"
-        [[technique]]
-        name = "prune"
-        structure = "block"
-        sparsity = 0.5
-        epochs = 2
-        """,
-}
 
 
 def own_recipe(folder: Path, text: str) -> Path:

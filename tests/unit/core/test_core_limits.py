@@ -13,7 +13,7 @@ from edgekit.core.runner import Placement
 
 FLOAT = Score("accuracy", 0.98, (0.96, 0.99), 450)
 INT8 = replace(FLOAT, value=0.975)
-JUDGEMENT = Judgement(FLOAT, INT8, 0.99, 3, 1, 0.009)
+JUDGEMENT = Judgement(FLOAT, INT8, 0.99, 3, 1, 0.009, p_worse=0.05)
 RESULT = Measurements(
     digest="d",
     size_bytes=1000,
@@ -23,6 +23,7 @@ RESULT = Measurements(
     memory=Memory("measured", peak_bytes=10_000),
     placement=Placement(()),
 )
+REFERENCE = replace(RESULT, size_compressed_bytes=2000)
 UNMEASURED = replace(
     RESULT,
     latency=Latency("unmeasured", "the process crashed"),
@@ -33,7 +34,7 @@ UNMEASURED = replace(
 def verdict(
     limits: Limits, result: Measurements = RESULT, judgement: Judgement | None = JUDGEMENT
 ) -> Verdict:
-    (found,) = judge((SourcedLimits(limits, "t.toml"),), result, judgement)
+    (found,) = judge((SourcedLimits(limits, "t.toml"),), result, judgement, reference=REFERENCE)
     return found
 
 
@@ -51,6 +52,10 @@ def verdict(
         (Limits(min_agreement=0.991), "fail"),
         (Limits(max_latency_ratio=1.0), "pass"),
         (Limits(max_latency_ratio=0.89), "fail"),
+        (Limits(max_compressed_ratio=0.4), "pass"),
+        (Limits(max_compressed_ratio=0.39), "fail"),
+        (Limits(min_p_worse=0.05), "pass"),
+        (Limits(min_p_worse=0.06), "fail"),
     ],
 )
 def test_judges_each_limit_at_its_bound(limits: Limits, status: str) -> None:
@@ -65,6 +70,7 @@ def test_judges_each_limit_at_its_bound(limits: Limits, status: str) -> None:
         (Limits(max_memory=1), "no /proc here"),
         (Limits(max_accuracy_drop=0.01), "no validation data was given (--data)"),
         (Limits(min_agreement=0.9), "no validation data was given (--data)"),
+        (Limits(min_p_worse=0.05), "no validation data was given (--data)"),
     ],
 )
 def test_what_was_not_measured_is_not_passed(limits: Limits, reason: str) -> None:
@@ -74,9 +80,17 @@ def test_what_was_not_measured_is_not_passed(limits: Limits, reason: str) -> Non
 
 def test_every_limit_that_exists_is_observed() -> None:
     every = Limits(**{item.name: 0.5 for item in fields(Limits)})
-    found = judge((SourcedLimits(every, "t.toml"),), RESULT, JUDGEMENT)
+    found = judge((SourcedLimits(every, "t.toml"),), RESULT, JUDGEMENT, reference=REFERENCE)
     assert [item.metric for item in found] == [item.name for item in fields(Limits)]
     assert all(item.source == "t.toml" and item.value is not None for item in found)
+
+
+def test_without_a_reference_no_ratio_is_passed() -> None:
+    limits = SourcedLimits(Limits(max_compressed_ratio=0.5), "t.toml")
+    (found,) = judge((limits,), RESULT, JUDGEMENT)
+    assert (found.status, found.reason) == (
+        "unmeasured", "there is no reference to compare with",
+    )  # fmt: skip
 
 
 def test_an_error_metric_that_rises_is_a_drop() -> None:

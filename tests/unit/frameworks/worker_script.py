@@ -1,8 +1,8 @@
 """One process of a training that tests kill or run several of: prints what it ended with.
 
 Arguments: library, strategy, folder, and what to do: '' for one training, 'again' for a second one
-in the same folder, 'forget' for that after its last epoch is lost, 'long' for many epochs, 'compare'
-for that and once more in another folder.
+in the same folder, 'forget' for that after its last epoch is lost, 'long' for many epochs,
+'compare' for that and once more in another folder.
 """
 
 from __future__ import annotations
