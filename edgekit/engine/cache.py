@@ -28,7 +28,7 @@ __all__ = ["CachedStep", "StepCache", "cache_root", "content_digest", "key_of"]
 DigestOf = Callable[[Path], str]
 """How a format digests a model file."""
 
-_STALE_SECONDS = 24 * 3600
+_STALE_SECONDS = {"scratch": 24 * 3600, "training": 30 * 24 * 3600}
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,13 @@ class StepCache:
             yield folder
 
     def _sweep(self) -> None:
-        """Removes what runs that were killed left behind, once it is a day old."""
-        for left in (self.root / "scratch").iterdir():
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                    remove(left)
+        """Removes what runs that were killed left behind: scratch after a day, checkpoints, which
+        the same run would go on from, after a month."""
+        for name, seconds in _STALE_SECONDS.items():
+            for left in (self.root / name).iterdir():
+                with contextlib.suppress(OSError):
+                    if time.time() - left.stat().st_mtime > seconds:
+                        remove(left)
 
 
 def _curve(table: Mapping[str, Any]) -> Curve:

@@ -41,8 +41,6 @@ __all__ = [
     "start_workers",
 ]
 
-_PROCESS = uuid.uuid4().hex
-
 
 @dataclass
 class Run:
@@ -54,6 +52,7 @@ class Run:
     bars: Progress = silent
     hooks: Mapping[str, Any] = field(default_factory=dict)
     lineage: dict[str, Artifact] = field(default_factory=dict)
+    _own: str = field(default_factory=lambda: uuid.uuid4().hex)
     _done: dict[str, tuple[Artifact, StepRecord]] = field(default_factory=dict)
 
     def adopt(self, artifact: Artifact) -> Artifact:
@@ -209,8 +208,8 @@ class Run:
                 "source": source.digest,
                 "ancestors": [artifact.digest for artifact in self._ancestors(source)],
                 "files": content_digest(step.files),
-                # Functions have no digest: what they made is not for another process to reuse.
-                "hooks": _PROCESS if self.hooks and "train" in step.needs else None,
+                # Functions have no digest: what they made is not for another run to reuse.
+                "hooks": self._own if self.hooks and "train" in step.needs else None,
                 "scaling": dataclasses.asdict(source.scaling),
                 "data": self.data.digest if self.data else None,
                 "seed": self.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -49,7 +50,7 @@ class _Carrier:
         outputs = self._run(self._model, tree.flatten(inputs))
         model = self._library.Model(inputs, outputs, name=self._model.name)
         for old, new in self._olds:
-            self._named(old, lambda old=old, new=new: copy_weights(old, new))
+            self._named(old, functools.partial(copy_weights, old, new))
             copy_trainable(old, new)
         return model
 

@@ -105,7 +105,7 @@ def _operation_layer() -> type:
     """The tf_keras layer that runs any Keras 3 operation; registered, so that it can be cloned."""
     keras, tf_keras = import_keras("the bridge"), import_tf_keras("the bridge")
 
-    class Keras3Operation(tf_keras.layers.Layer):  # type: ignore[misc]
+    class Keras3Operation(tf_keras.layers.Layer):  # type: ignore[misc,name-defined]
         """Holds the operation and its arguments, with a placeholder for each tensor.
 
         `call` takes the tensors of either Keras, so that the operation can go back.

@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.core.user_function import UserFunction, load_functions
 from edgekit.errors import UsageError, did_you_mean
 
-__all__ = ["HOOKS", "Hooks", "load_hooks"]
+__all__ = ["HOOKS", "Guarded", "Hooks", "load_hooks"]
 
 HOOKS = ("loss", "optimizer", "metrics", "callbacks", "augment", "train_epoch")
 """The names of functions that a hooks file may have; what each takes stands in `Hooks`."""
@@ -42,6 +42,28 @@ class Hooks:
     callbacks: Sequence[Any] = ()
     augment: Callable[..., Any] | None = None
     train_epoch: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Guarded:
+    """A user's callback; what it raises becomes one sentence."""
+
+    callback: Any
+
+    def __getattr__(self, event: str) -> Any:
+        method = getattr(self.callback, event)
+
+        def call(*arguments: Any) -> Any:
+            try:
+                return method(*arguments)
+            except Exception as error:
+                said = " ".join(str(error).split())
+                raise UsageError(
+                    f"hooks: {type(self.callback).__name__}.{event}: {type(error).__name__}"
+                    f"{': ' + said if said else ''}"
+                ) from error
+
+        return call
 
 
 def load_hooks(spec: str, passed: Mapping[str, Any]) -> Hooks:

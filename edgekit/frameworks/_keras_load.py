@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgekit.frameworks._keras_code import CUSTOM_HINT, find_code
 from edgekit.frameworks._names import unique
 from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras, quiet
 from edgekit.frameworks._saved_graph import LAYERS, check_graph, layer_configs
-from edgekit.frameworks.keras_files import Kind, check_file, keras_version
+from edgekit.frameworks.keras_files import Kind, check_file, keras_version, read_config
 
 __all__ = ["Library", "LoadedModel", "load_model", "saved_function", "wrap"]
 
@@ -49,6 +50,8 @@ def load_model(path: Path) -> LoadedModel:
     import_keras(f"{path}")
     if kind == "saved_model":
         return _load_saved_model(path)
+    if _changed_meaning(path, kind):
+        return _load_legacy(path, kind, None)
     try:
         return wrap(_load_with(import_keras(), path, kind))
     except Exception as error:
@@ -93,7 +96,16 @@ def _is_legacy(path: Path, kind: Kind) -> bool:
     return version == "" or version.startswith(("1.", "2."))
 
 
-def _load_legacy(path: Path, kind: Kind, first: Exception) -> LoadedModel:
+def _changed_meaning(path: Path, kind: Kind) -> bool:
+    """True for a file of Keras 2 with a name that computes something else in Keras 3.
+
+    That is hard_sigmoid, with a slope of 1/5 then and of 1/6 now; Keras 3 opens it without a word.
+    """
+    old = keras_version(path, kind).startswith(("1.", "2."))
+    return old and '"hard_sigmoid"' in json.dumps(read_config(path, kind))
+
+
+def _load_legacy(path: Path, kind: Kind, first: Exception | None) -> LoadedModel:
     tf_keras = import_tf_keras(f"{path}, saved by Keras 2,")
     try:
         return wrap(_load_with(tf_keras, path, kind))

@@ -163,7 +163,8 @@ class Loop:
             objective, metrics = self.objective, tuple(self.hooks.metrics.values())
 
             def measure(*arrays: Any) -> Any:
-                outputs = self._outputs(arrays[:-1], training=False)
+                every = self._outputs(arrays[:-1], training=False)
+                outputs = every[: len(self.model.outputs)]
                 loss, right = objective.measure(arrays[-1], outputs)
                 sums = [tf.reduce_sum(loss), tf.reduce_sum(right)]
                 count = tf.cast(tf.shape(arrays[-1])[0], tf.float32)
@@ -197,14 +198,15 @@ class Loop:
             y = rest.pop(0)
             targets = rest.pop(0) if has_targets else None
             other, share = rest if is_mixed else (None, None)
-            outputs = self._outputs(x, training=True)
+            every = self._outputs(x, training=True)
+            outputs = every[: len(self.model.outputs)]  # behind them those that are features
             loss = tf.reduce_mean(self.objective.loss(y, outputs, share, other))
             if targets is not None:
                 alpha = self.options.alpha
                 taught = self.objective.towards(targets, outputs, self.options.temperature)
                 loss = alpha * loss + (1.0 - alpha) * taught
             if self.features is not None:
-                loss += self.features.loss(x, outputs)
+                loss += self.features.loss(x, every)
             penalties = [tf.cast(item, tf.float32) for item in self.model.losses]
             loss = loss + tf.add_n(penalties) if penalties else loss
             _, right = self.objective.measure(y, outputs)

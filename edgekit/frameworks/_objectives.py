@@ -103,6 +103,12 @@ class Objective:
         value = tf.cast(value, tf.float32)
         if value.shape.rank == 0:
             return tf.fill((tf.shape(outputs[0])[0],), value)
+        if not value.shape[:1].is_compatible_with(outputs[0].shape[:1]):
+            raise UsageError(
+                f"hooks: 'loss' returned the shape {tuple(value.shape)} for an output of "
+                f"{tuple(outputs[0].shape)}",
+                hint="return one loss a sample, or a scalar",
+            )
         return tf.reduce_mean(tf.reshape(value, (tf.shape(outputs[0])[0], -1)), axis=1)
 
     def _plain(self, y: Any, outputs: list[Any], *, smoothing: float) -> Any:
@@ -180,14 +186,15 @@ def _kind(data: TrainingData, shape: tuple[int | None, ...], *, has_own: bool) -
         return "values", 0
     if np.dtype(data.y_train.dtype).kind in "iub" and len(data.y_train.shape) == 1:
         classes = data.classes or 0
-        if scores == 1 and classes <= 2:
-            return "two classes", 2
+        if scores == 1:
+            # More than two: numbers to hit; a task that wants classes has refused them before.
+            return ("two classes", 2) if classes <= 2 else ("values", 0)
         if classes > scores and not has_own:
             raise UsageError(
                 f"data: labels go up to {classes - 1}, but the model has {scores} classes",
                 hint=f"number the classes 0 to {scores - 1}",
             )
-        return ("classes", scores) if scores > 1 else ("values", 0)
+        return "classes", scores
     wanted = int(np.prod(data.y_train.shape[1:], dtype=np.int64))
     if wanted != scores and not has_own:
         raise UsageError(

@@ -25,7 +25,7 @@ from edgekit.core.training import ORIGIN, Curve, Epoch, TrainingOptions
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import strategies
 from edgekit.frameworks._checkpoints import Checkpoints, plan_digest
-from edgekit.frameworks._hooks import Hooks, load_hooks
+from edgekit.frameworks._hooks import Guarded, Hooks, load_hooks
 from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
 from edgekit.frameworks._objectives import Objective, choose
 from edgekit.frameworks._precision import mixed
@@ -231,6 +231,7 @@ def train(
     """
     own = hooks or Hooks()
     options = dataclasses.replace(options, epochs=epochs_in(data, options), min_steps=0)
+    assert 1 <= first_epoch <= options.epochs, first_epoch
     strategy = strategies.start(options.strategy)
     _check_samples(data)
     labels = _labels(data.y_train, data.x_train), _labels(data.y_select, data.x_select)
@@ -256,7 +257,7 @@ def train(
             _resume(loop, checkpoints)
             resumed_after = len(checkpoints.history)
             run.teach(teachers, folder, progress)
-            run.epochs(progress, (*callbacks, *own.callbacks))
+            run.epochs(progress, (*callbacks, *map(Guarded, own.callbacks)))
             loop.restore(checkpoints.values(checkpoints.best_epoch), weights_only=True)
     return _result(model, objective, checkpoints, resumed_after, title)
 

@@ -28,6 +28,7 @@ def real(repository: Path) -> Path:
         ("ecg5000", "ecg5000.npz"),
         ("mltk", "image_classification.h5"),
         ("face", "face_detection_short_range.tflite"),
+        ("patches", "patches.npz"),
     ):
         if (folder / made).is_file():
             continue
@@ -65,6 +66,48 @@ def test_resnet8_of_mlperf_tiny(real: Path, tmp_path: Path) -> None:
     assert result["size_bytes"] <= 98_496, "the size of MLPerf Tiny's own int8 file"
     assert {op["dtype"] for op in result["placement"]["ops"]} == {"int8"}
     assert result["parameters"] == reference["parameters"]
+
+
+def test_resnet8_learns_zeros_and_integers_from_its_own_labels(real: Path, tmp_path: Path) -> None:
+    """A net with residuals, pruned and quantized by training: on patches, judged on real images."""
+    recipe = tmp_path / "short.toml"
+    recipe.write_text(
+        'summary = "pruned, then trained in int8"\n'
+        '[[technique]]\nname = "prune"\nsparsity = 0.5\nepochs = 1\n'
+        '[[technique]]\nname = "quantize-aware-train"\nepochs = 1\n'
+    )
+    report = compress(
+        tmp_path / "out",
+        *(real / "image_classification.h5", "--recipe", recipe),
+        *("--data", f"npz:{real}/patches.npz"),
+        *("--data-options", f"scale={1 / 127.5},offset=-1"),
+    )
+    reference, result = report["reference"], report["result"]
+    assert reference["accuracy"]["value"] == 18 / 20
+    assert result["accuracy"]["value"] >= 14 / 20
+    assert result["size_compressed_bytes"] < 0.2 * reference["size_compressed_bytes"]
+    assert {op["dtype"] for op in result["placement"]["ops"]} == {"int8"}
+    for step in report["steps"][:2]:
+        (curve,) = step["curves"]
+        assert (curve["metric"], len(curve["epochs"])) == ("accuracy", 1)
+    assert "zeros in the file" in str(report["evidence"])
+
+
+def test_autoencoder_is_trained_to_reconstruct(real: Path, tmp_path: Path) -> None:
+    """Its labels, normal or anomaly, are to judge by: they are no classes of its 140 outputs."""
+    recipe = tmp_path / "pruned.toml"
+    recipe.write_text('summary = "pruned"\n[[technique]]\nname = "prune"\nsparsity = 0.5\n')
+    report = compress(
+        tmp_path / "out",
+        *(real / "autoencoder_example.h5", "--recipe", recipe),
+        *("--data", f"npz:{real}/ecg5000.npz"),
+    )
+    (curve,) = report["steps"][0]["curves"]
+    assert curve["metric"] == "", "a reconstruction has no right and wrong"
+    assert curve["epochs"][-1]["select_loss"] < 0.02, "a mean squared error"
+    accuracy = report["result"]["accuracy"]
+    assert (accuracy["metric"], accuracy["n"]) == ("AUC", 4500)
+    assert accuracy["value"] > 0.96
 
 
 def test_autoencoder_of_heart_beats(real: Path, tmp_path: Path) -> None:

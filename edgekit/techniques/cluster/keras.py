@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
 from edgekit.frameworks import training
-from edgekit.frameworks.bridge import load_trainable, to_tf_keras, weights_back
+from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras, weights_back
 from edgekit.frameworks.keras import save_keras
 from edgekit.lazy import version
 from edgekit.techniques.cluster import Parameters
@@ -37,6 +37,7 @@ def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
     """Trains with shared weights and writes the best epoch."""
     model = load_trainable(source.path, where=source.name)
     plan = make_plan(parameters, model)
+    prove_carried(model, work)
     for item, reason in plan.skipped:
         work.note("skipped", item, reason)
     _say_sparsity(plan, work)

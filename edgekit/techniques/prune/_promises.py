@@ -21,6 +21,7 @@ from edgekit.units import format_share
 __all__ = ["prove", "prove_others"]
 
 _TOLERANCE = 0.005
+_ROUNDING = 1e-9
 _HINT = "train longer, so that the ramp has more steps, or ask for another sparsity"
 
 
@@ -76,7 +77,7 @@ def _measure(parameters: Parameters, made: Kernel, goal: Goal) -> str:
     # The engine rounds to whole weights and keeps at least one.
     wanted = min(round(goal.wanted * count), count - 1) / count
     share = zeros / count
-    if abs(share - wanted) > max(_TOLERANCE, 1 / count):
+    if abs(share - wanted) > max(_TOLERANCE, 1 / count) + _ROUNDING:
         raise PromiseError(
             f"prune: {made.item} has {format_share(share)} zeros after training, and "
             f"{format_share(wanted)} of its {count} {noun} were asked for",

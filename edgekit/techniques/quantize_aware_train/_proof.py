@@ -11,6 +11,7 @@ from edgekit.core.artifact import Artifact, Signature
 from edgekit.core.description import Description
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
+from edgekit.frameworks.keras import graph_names
 from edgekit.frameworks.sparsity import distinct_values, zero_share
 from edgekit.frameworks.tflite import TfliteModel, read_model
 from edgekit.frameworks.tflite_ops import find_float_ops
@@ -31,6 +32,7 @@ _WORST_MEAN = 0.1
 """The largest mean difference of an output, over the range of what the trained model gives."""
 _LEAST_STEPS = 2.0
 """A mean difference of this many steps of the output is rounding, whatever the range is."""
+_SHOWN = 5
 _SCHEMES = ("QAT", "PQAT", "CQAT", "PCQAT")
 _MEANINGS = {
     "QAT": "no zeros and no equal weights to keep",
@@ -113,7 +115,7 @@ def _prove_integer(
     own = [op for op in found.left if owners.intersection(op[1].split("/"))]
     other = [op for op in found.left if op not in own]
     if (other or found.conversions) and not parameters.allow_float:
-        left = ", ".join(f"{kind} '{name}'" for kind, name in (*other, *found.conversions)[:5])
+        left = ", ".join(f"{kind} '{name}'" for kind, name in (*other, *found.conversions)[:_SHOWN])
         raise _broken(
             f"ops of quantized layers stay float: {left}",
             "allow_float = true accepts them, and notes each",
@@ -158,7 +160,8 @@ def _prove_kernels(
     for scheme in _SCHEMES:
         own = [kernel.plan.name for kernel in kernels if kernel.kept.scheme == scheme]
         if own:
-            work.evidence(f"trained by {scheme}", ", ".join(own), _MEANINGS[scheme])
+            item = ", ".join(own) if len(own) <= _SHOWN else f"{len(own)} kernels"
+            work.evidence(f"trained by {scheme}", item, _MEANINGS[scheme])
     count = sum(kernel.values.size for kernel in kernels)
     work.evidence(
         "proven as trained",
@@ -200,10 +203,10 @@ def _prove_outputs(
 
     probes = [held[f"probes{index}"] for index in range(len(before.inputs))]
     expected = [held[f"outputs{index}"] for index in range(len(before.outputs))]
-    names = [spec.name for spec in before.inputs]
+    names = graph_names(spec.name for spec in before.inputs)
     places = [names.index(spec.name) for spec in after.inputs]
     made = work.predict(result, tuple(probes[place] for place in places))
-    names = [spec.name for spec in before.outputs]
+    names = graph_names(spec.name for spec in before.outputs)
     for spec, values in zip(after.outputs, made, strict=True):
         wanted = np.asarray(expected[names.index(spec.name)], np.float64)
         gap = np.abs(np.asarray(values, np.float64) - wanted)

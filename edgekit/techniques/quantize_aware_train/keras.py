@@ -10,7 +10,7 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
 from edgekit.errors import UsageError
 from edgekit.frameworks import training
-from edgekit.frameworks.bridge import load_trainable, to_tf_keras
+from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras
 from edgekit.frameworks.keras import concrete_function, load_model, predict, wrap
 from edgekit.frameworks.sparsity import check_patterns
 from edgekit.frameworks.tflite_converter import convert
@@ -85,6 +85,7 @@ def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
     model, folded = _open(source)
     for name in folded:
         work.note("folded", f"Dense '{name}'", "the BatchNormalization behind it is now part of it")
+    prove_carried(model, work)
     plans = _plan(parameters, to_tf_keras(model))
     _check_layers(parameters, plans)
 

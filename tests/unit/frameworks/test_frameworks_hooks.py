@@ -334,6 +334,28 @@ class TestTraining:
         assert message in caught.value.message
 
 
+@pytest.mark.tensorflow
+class TestWhatGoesWrongInside:
+    def test_a_loss_of_a_wrong_shape(self, tmp_path: Path, write: Write) -> None:
+        spec = write("""
+            import tensorflow as tf
+            def loss(y_true, y_pred): return tf.zeros((3,))
+        """)
+        with pytest.raises(UsageError) as caught:
+            train_with(spec, tmp_path / "run")
+        assert "hooks: 'loss' returned the shape (3,) for an output of (" in caught.value.message
+
+    def test_a_callback_that_raises(self, tmp_path: Path, write: Write) -> None:
+        spec = write("""
+            class Watch:
+                def on_epoch_end(self, epoch): raise ValueError("no disk")
+            def callbacks(): return [Watch()]
+        """)
+        with pytest.raises(UsageError) as caught:
+            train_with(spec, tmp_path / "run")
+        assert caught.value.message == "hooks: Watch.on_epoch_end: ValueError: no disk"
+
+
 def _module_of(spec: str) -> Any:
     """The module that a hooks file became."""
     import sys
