@@ -9,11 +9,22 @@ from typing import Any, Literal
 
 from edgekit.core.data import SplitName
 
-__all__ = ["ORIGIN", "Augmentation", "Curve", "Epoch", "TrainingOptions"]
+__all__ = [
+    "BEFORE_LOSS",
+    "BEFORE_METRIC",
+    "ORIGIN",
+    "Augmentation",
+    "Curve",
+    "Epoch",
+    "TrainingOptions",
+]
 
 Augmentation = Literal["flip", "crop", "mixup", "noise", "shift"]
 Precision = Literal["float32", "mixed-float16", "mixed-bfloat16"]
 Strategy = Literal["none", "mirrored", "multi-worker"]
+
+BEFORE_LOSS, BEFORE_METRIC = "select_loss_before", "select_metric_before"
+"""Figures in `Curve.details`."""
 
 ORIGIN = "source"
 """What `teacher` calls the model that the run began with."""
@@ -123,6 +134,7 @@ class Curve:
     """One training: what it was for, its figures by epoch, and the epoch whose weights were kept.
 
     `best_epoch` counts from 1. `metric` names what `Epoch.metric` is, '' where there is none.
+    `details` may have `BEFORE_LOSS` and `BEFORE_METRIC`: the select split before the first epoch.
     """
 
     title: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core import catalog
 from edgekit.core.artifact import InputScaling, Signature, TensorSpec
 from edgekit.core.data import Rows, SplitName, TrainingData
 from edgekit.engine.data_inputs import prepare
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from edgekit.core.data import Array
     from edgekit.engine.data import LoadedData
 
-__all__ = ["training_data"]
+__all__ = ["left_out", "training_data"]
 
 
 def training_data(
@@ -22,24 +23,45 @@ def training_data(
 ) -> TrainingData:
     """What a training gets; without a signature (a model yet to be made) samples keep their shape.
 
+    For a task that trains a model towards its own input there are no labels, and of the samples
+    only those that it learns from.
+
     Raises:
         UsageError: the model has other inputs than the data.
     """
+    learns_from = getattr(_task(data), "learns_from", None)
     return TrainingData(
-        *_split(data, "train", signature, scaling),
-        *_split(data, "select", signature, scaling),
-        classes=data.classes,
+        *_split(data, "train", signature, scaling, learns_from),
+        *_split(data, "select", signature, scaling, learns_from),
+        classes=data.classes if learns_from is None else None,
     )
+
+
+def left_out(data: LoadedData, made: TrainingData) -> tuple[int, str]:
+    """How many samples of the train split are not trained on, and why."""
+    count = data.split_sizes["train"] - len(made.x_train[0])
+    return count, getattr(_task(data), "LEFT_OUT", "") if count else ""
+
+
+def _task(data: LoadedData) -> Any:
+    return catalog.load("tasks", data.task_name) if data.can_judge else None
 
 
 def _split(
-    data: LoadedData, split: SplitName, signature: Signature | None, scaling: InputScaling
+    data: LoadedData,
+    split: SplitName,
+    signature: Signature | None,
+    scaling: InputScaling,
+    learns_from: Any,
 ) -> tuple[tuple[Rows, ...], Rows | None]:
     indices, pool = data.indices(split), data.dataset.train
+    labels = None if pool.y is None else pool.y[indices]
+    if learns_from is not None:
+        indices, labels = indices[learns_from(labels, len(indices))], None
     inputs = tuple(
         _ScaledRows(rows, indices, spec, scaling) for rows, spec in data.inputs(pool, signature)
     )
-    return inputs, None if pool.y is None else pool.y[indices]
+    return inputs, labels
 
 
 class _ScaledRows:

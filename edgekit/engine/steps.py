@@ -212,6 +212,7 @@ class Run:
                 "hooks": self._own if self.hooks and "train" in step.needs else None,
                 "scaling": dataclasses.asdict(source.scaling),
                 "data": self.data.digest if self.data else None,
+                "task": self.data.task if self.data and "train" in step.needs else None,
                 "seed": self.seed,
                 "versions": {**training.versions(), **module.versions()},
                 "edgekit": __version__,

@@ -17,7 +17,7 @@ from edgekit.core.description import Description
 from edgekit.core.notes import Note
 from edgekit.core.runner import Session
 from edgekit.core.training import Curve
-from edgekit.engine.data_training import training_data
+from edgekit.engine.data_training import left_out, training_data
 from edgekit.engine.models import describe, open_artifact
 from edgekit.engine.progress import Progress
 from edgekit.errors import UsageError
@@ -62,7 +62,12 @@ class PassWork:
     def training_data(self) -> TrainingData:
         """The train and select splits, read a batch at a time."""
         self._declared("select")
-        return training_data(self._declared("train"), self._signature(), self.source.scaling)
+        data = self._declared("train")
+        made = training_data(data, self._signature(), self.source.scaling)
+        count, reason = left_out(data, made)
+        if count:
+            self.note("not trained on", f"{count} samples of the train split", reason)
+        return made
 
     def _declared(self, split: SplitName) -> LoadedData:
         if split == "test" or split not in self.needs:

@@ -21,13 +21,20 @@ from edgekit.core.artifact import Artifact, Signature
 from edgekit.core.data import TrainingData
 from edgekit.core.notes import Note
 from edgekit.core.technique import Models, Work
-from edgekit.core.training import ORIGIN, Curve, Epoch, TrainingOptions
+from edgekit.core.training import (
+    BEFORE_LOSS,
+    BEFORE_METRIC,
+    ORIGIN,
+    Curve,
+    Epoch,
+    TrainingOptions,
+)
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import strategies
 from edgekit.frameworks._checkpoints import Checkpoints, plan_digest
 from edgekit.frameworks._hooks import Guarded, Hooks, load_hooks
 from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
-from edgekit.frameworks._objectives import Objective, choose
+from edgekit.frameworks._objectives import choose
 from edgekit.frameworks._precision import mixed
 from edgekit.frameworks._quiet import import_keras
 from edgekit.frameworks._teachers import Features, Teacher
@@ -254,12 +261,16 @@ def train(
                 folder, _plan(options, seed, loop, labels), first_epoch=first_epoch
             )
             run = _Run(loop, data, labels, options, seed, title, checkpoints)
+            before = run.before()
             _resume(loop, checkpoints)
             resumed_after = len(checkpoints.history)
             run.teach(teachers, folder, progress)
             run.epochs(progress, (*callbacks, *map(Guarded, own.callbacks)))
             loop.restore(checkpoints.values(checkpoints.best_epoch), weights_only=True)
-    return _result(model, objective, checkpoints, resumed_after, title)
+    curve = Curve(
+        title, objective.metric, tuple(checkpoints.history), checkpoints.best_epoch, before
+    )
+    return TrainingResult(model, curve, resumed_after, _notes(checkpoints, resumed_after, title))
 
 
 def _plan(
@@ -303,6 +314,16 @@ class _Run:
         self.steps = _steps(data, options)
         self.teacher: Teacher | None = None
         self.targets: Any = None
+
+    def before(self) -> dict[str, float]:
+        """The figures on select of the model as it comes: what the rest is set against."""
+        loss, right, *_ = (
+            value / len(self.labels[1]) for value in _sums(self.loop, self.data, self.labels[1])
+        )
+        found = {BEFORE_LOSS: loss}
+        if self.loop.objective.metric:
+            found[BEFORE_METRIC] = right
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def teach(self, models: tuple[Any, ...], folder: Path, progress: Progress) -> None:
         """Asks the teachers once for all samples; under augmentation they see each batch."""
@@ -621,12 +642,9 @@ def _tell(callbacks: Sequence[Any], event: str, *arguments: Any) -> None:
             method(*arguments)
 
 
-def _result(
-    model: Any, objective: Objective, checkpoints: Checkpoints, resumed_after: int, title: str
-) -> TrainingResult:
+def _notes(checkpoints: Checkpoints, resumed_after: int, title: str) -> tuple[Note, ...]:
     notes = list(checkpoints.notes)
     if resumed_after:
         reason = "an interrupted training had come that far"
         notes.append(Note("resumed", f"{title}: after epoch {resumed_after}", reason, True))
-    curve = Curve(title, objective.metric, tuple(checkpoints.history), checkpoints.best_epoch)
-    return TrainingResult(model, curve, resumed_after, tuple(notes))
+    return tuple(notes)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from edgekit.core.report import Report, StepRecord
-from edgekit.core.training import Curve, Epoch
+from edgekit.core.training import BEFORE_LOSS, BEFORE_METRIC, Curve, Epoch
 from edgekit.reporters._tables import Table
 from edgekit.reporters._wording import count
 from edgekit.text import clean
@@ -45,7 +45,15 @@ def _kept(curve: Curve) -> str:
     found = [f"loss {loss_text(epoch.select_loss)}"]
     if epoch.select_metric is not None:
         found.append(f"{_name(curve)} {metric_text(curve, epoch.select_metric)}")
-    return f"kept epoch {curve.best_epoch}: {', '.join(found)} on select"
+    return f"kept epoch {curve.best_epoch}: {', '.join(found)} on select{_before(curve)}"
+
+
+def _before(curve: Curve) -> str:
+    """Writes what the training began with: ' (99.2 % before)'."""
+    loss, metric = (curve.details.get(name) for name in (BEFORE_LOSS, BEFORE_METRIC))
+    if metric is not None:
+        return f" ({metric_text(curve, metric)} before)"
+    return f" ({loss_text(loss)} before)" if loss is not None else ""
 
 
 def kept_epoch(curve: Curve) -> Epoch | None:

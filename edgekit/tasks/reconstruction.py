@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from edgekit.core.data import Array
 
-__all__ = ["check", "create", "suits"]
+__all__ = ["LEFT_OUT", "check", "create", "learns_from", "suits"]
+
+LEFT_OUT = "they are anomalies, and a model learns to reconstruct what is normal"
 
 
 def suits(signature: Signature, labels_dtype: str | None, labels_ndim: int) -> bool:
@@ -51,6 +53,16 @@ def check(
         raise UsageError(
             f"labels have {classes} classes, and reconstruction knows 0 (normal) and 1 (anomaly)"
         )
+
+
+def learns_from(labels: Array | None, count: int) -> NDArray[Any]:
+    """Which of `count` samples a model is trained to reconstruct: the normal ones, as a mask.
+
+    A task with this function trains a model towards its own input, not towards labels.
+    """
+    import numpy as np
+
+    return np.ones(count, bool) if labels is None else np.asarray(labels).reshape(-1) == 0
 
 
 def create(*, argument: str, class_names: tuple[str, ...], seed: int) -> TaskProtocol:

@@ -194,6 +194,23 @@ def test_the_same_seed_gives_the_same_bits(
     assert report_of(tmp_path / "out3")["result"]["digest"] != reports[0]["result"]["digest"]
 
 
+def test_a_zoo_model_has_the_same_digest_in_each_process(
+    tmp_path: Path, digits: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step's digest is part of the keys and reports after it: it must not name the process."""
+    zoo = ("--recipe", "float32", "--target", "null", "--data", "digits")
+    process = start(tmp_path / "one", "zoo:digits-cnn", *zoo, "--out", tmp_path / "out1")
+    _, err = process.communicate(timeout=240)
+    assert (process.returncode, err) == (0, "")
+    monkeypatch.setenv("EDGEKIT_CACHE", str(shared_cache))
+    assert edgekit("compress", "zoo:digits-cnn", *zoo, "--out", tmp_path / "out2").code == 0
+    steps = [
+        [(step["technique"], step["digest"]) for step in report_of(tmp_path / name)["steps"]]
+        for name in ("out1", "out2")
+    ]
+    assert steps[0] == steps[1]
+
+
 def test_a_loss_that_is_no_number_stops_at_once(
     tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

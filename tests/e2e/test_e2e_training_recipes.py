@@ -24,9 +24,10 @@ WEIGHTED = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1}
 """Ops with a kernel, and which of their inputs it is."""
 LEAST_TREATED = 64
 """`min_weights` of prune and cluster."""
-MOST_DROP = 0.03
-"""The test split has 450 samples: a drop of 1 point, the loosest promise, has an interval of about
-2 points around it. The report's own verdict is checked to say what its figures say."""
+MOST_DROP = 0.05
+"""A bound against a broken model, not a promise: 13,706 parameters leave a student of a quarter of
+them little, and 450 test samples tell drops under 2 points from none at best. That the report's own
+verdict says what its figures say is checked beside."""
 
 
 def training_recipes() -> list[str]:
@@ -136,6 +137,10 @@ def test_a_recipe_that_trains(recipe: str, tmp_path: Path, repository: Path) -> 
     schema = json.loads((repository / "docs/report.schema.json").read_text())
     jsonschema.validate(report, schema)
     assert report["status"] == {0: "pass", 1: "fail"}[outcome.code]
+    check(report, out, recipe)
+
+
+def check(report: dict[str, Any], out: Path, recipe: str) -> None:
     check_accuracy(report)
     check_size(report)
     check_curves(report, (out / "report.html").read_text())
@@ -158,11 +163,13 @@ def check_accuracy(report: dict[str, Any]) -> None:
     assert drop or significant, "every recipe that trains promises something of the accuracy"
     if drop:
         assert after >= before - MOST_DROP
-        assert drop["status"] == ("pass" if before - after <= drop["limit"] else "fail")
+        assert drop["status"] == ("pass" if before - after <= drop["bound"] else "fail")
     else:
         # As small as can be: too small for a net that has no weight too many, and it says so.
         assert after > 0.5
-        assert significant["status"] == ("pass" if after >= before - 0.005 else "fail")
+        assert significant["status"] == (
+            "pass" if significant["value"] >= significant["bound"] else "fail"
+        )
 
 
 def check_size(report: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ MODELS = (
     Model(
         "resnet-8",
         "{data}/image_classification.h5",
-        "--data npz:{data}/cifar20.npz --data-options scale=0.00784313725490196,offset=-1",
+        "--data npz:{data}/patches.npz --data-options scale=0.00784313725490196,offset=-1",
     ),
 )
 

@@ -219,7 +219,7 @@ def _prove_outputs(
                 "an op computes otherwise than its fake quantization",
             )
         found = f"mean difference {mean:.3g}, largest {gap.max():.3g}, of a span of {span:.3g}"
-        if wanted.ndim == 2 and wanted.shape[1] > 1:
+        if wanted.ndim == 2 and wanted.shape[1] > 1 and work.training_data().classes:
             same = np.mean(wanted.argmax(axis=1) == np.asarray(values).argmax(axis=1))
             found += f"; the same class on {100 * same:.1f} % of {len(wanted)} probes"
         work.evidence("proven close to the trained model", f"output '{spec.name}'", found)

@@ -127,6 +127,22 @@ def test_files_of_keras_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
+def test_hard_sigmoid_of_keras_2_stays_what_it_was(tmp_path: Path) -> None:
+    """Keras 3 has another slope under the same name, and opens the file without a word."""
+    tf_keras = import_tf_keras("a test")
+    tf_keras.utils.set_random_seed(0)
+    gate = tf_keras.layers.Dense(4, activation="hard_sigmoid")
+    model = tf_keras.Sequential([tf_keras.layers.InputLayer((6,)), gate])
+    path = tmp_path / "model.h5"
+    with quiet():
+        model.save(str(path))
+    loaded = load_model(path)
+    inputs = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    assert loaded.library == "tf_keras"
+    np.testing.assert_allclose(predict(loaded, (inputs,))[0], model(inputs), rtol=1e-5)
+
+
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
 def test_a_custom_layer_is_named(tmp_path: Path, name: str) -> None:
     keras = import_keras()

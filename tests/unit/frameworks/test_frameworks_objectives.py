@@ -54,6 +54,7 @@ class TestChoice:
             (Y.repeat(10) > 0, 2, (None, 1), "two classes", "accuracy"),
             (Y.repeat(10) > 0, 2, (None, 2), "classes", "accuracy"),
             (np.zeros(30, np.float32), None, (None, 1), "values", ""),
+            (Y.repeat(10), 3, (None, 1), "values", ""),
             (np.zeros((30, 3), np.int64), None, (None, 3), "values", ""),
             (None, None, (None, 4), "values", ""),
         ],
@@ -68,7 +69,6 @@ class TestChoice:
         ("y", "classes", "shape", "message"),
         [
             (Y, 3, (None, 2), "data: labels go up to 2, but the model has 2 classes"),
-            (Y, 3, (None, 1), "data: labels go up to 2, but the model has 1 classes"),
             (
                 np.zeros((30, 3), np.float32),
                 None,

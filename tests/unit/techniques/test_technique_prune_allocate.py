@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.core.schema import build
-from edgekit.errors import UsageError
-from edgekit.frameworks.sparsity import zero_blocks, zero_share
+from edgekit.errors import PromiseError, UsageError
+from edgekit.frameworks.sparsity import Kernel, zero_blocks, zero_share
 from edgekit.techniques.prune import Parameters
 from edgekit.techniques.prune._allocate import Scan, allocate, convex
 from edgekit.techniques.prune._engine import ramp_over
+from edgekit.techniques.prune._plan import Goal
+from edgekit.techniques.prune._promises import _measure
 from edgekit.techniques.prune._sensitivity import levels, magnitude_pruned
 
 _RISES = st.lists(st.floats(-0.1, 5), min_size=4, max_size=4)
@@ -156,3 +158,16 @@ class TestScan:
         made = magnitude_pruned(Parameters(structure="block", block=(2, 4)), values, 0.5)
         assert zero_blocks(made, (2, 4)) == (2, 4)
         assert (made != 0).sum() == 12
+
+
+def test_one_weight_more_or_less_is_rounding() -> None:
+    """53 of 175 is one weight more than 52: half a point more, as near as whole weights come."""
+    values = np.ones(175, np.float32)
+    values[:53] = 0
+    goal, kernel = Goal(wanted=0.297, present=0.0), Kernel("conv1", "Conv2D", "kernel", values)
+    assert _measure(Parameters(sparsity=0.3), kernel, goal).startswith(
+        "30.3 % of 175 weights are 0"
+    )
+    values[:54] = 0
+    with pytest.raises(PromiseError, match="has 30.9 % zeros after training"):
+        _measure(Parameters(sparsity=0.3), kernel, goal)
