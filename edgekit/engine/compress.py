@@ -144,10 +144,10 @@ def prepare(
     name = zoo_name(model)
     if name is not None:
         plan = plan_for(recipe, target, zoo.FORMAT)
+        start_workers(plan)
         check_runs(target)
         loaded = zoo.open_training_data(name, data, seed=seed)
         run = Run(StepCache(cache_root()), seed, loaded, bars, hooks or {})
-        start_workers(plan)
         if not zoo.is_trained(name, run):
             with run.cache.scratch() as folder:
                 run.check(plan, zoo.untrained(name, loaded, folder))
@@ -156,13 +156,13 @@ def prepare(
         return run, source, plan, (record,)
     source = open_artifact(Path(model))
     plan = plan_for(recipe, target, source.format)
+    start_workers(plan)
     check_runs(target)
     check_needs(plan, has_data=data is not None)
     if source.format == target.format:
         open_session(on_target(source, target)).close()
     source, opened = open_for(source, data, seed=seed)
     run = Run(StepCache(cache_root()), seed, opened, bars, hooks or {})
-    start_workers(plan)
     run.check(plan, run.adopt(source))
     return run, source, plan, ()
 

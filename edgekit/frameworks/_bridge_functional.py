@@ -22,6 +22,8 @@ def to_functional(model: Any) -> Any:
     graph = _graph(model)
     if graph is None:
         graph = _trace(model, _first_inputs(model))
+    # What is inside a Sequential is numbered by process, and its name goes into files.
+    graph.name = model.name
     while any(isinstance(operation, keras.Model) for operation in graph.operations):
         with quiet():
             graph = rebuild(_with_graphs(graph), {})

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.notes import Note
 from edgekit.core.training import Epoch
@@ -17,7 +17,7 @@ from edgekit.core.training import Epoch
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["Checkpoints", "plan_digest"]
+__all__ = ["Checkpoints", "plan_digest", "save_weights"]
 
 _MAX_HISTORY_BYTES = 10_000_000
 
@@ -128,6 +128,24 @@ def plan_digest(settings: object, values: Iterable[Array]) -> str:
         digest.update(f"{array.shape}{array.dtype}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def save_weights(model: Any, folder: Path) -> Path:
+    """Writes the weights as a user can take them up: a `.keras`, or arrays by name for tf_keras.
+
+    What the engines wrap around the layers of tf_keras cannot be opened without them.
+    """
+    import numpy as np
+
+    from edgekit.frameworks.keras import import_keras, save_keras
+
+    if isinstance(model, import_keras().Model):
+        save_keras(model, folder / "last-good.keras")
+        return folder / "last-good.keras"
+    arrays = {f"{place:04d} {item.name}": item.numpy() for place, item in enumerate(model.weights)}
+    with (folder / "last-good.npz").open("wb") as file:
+        np.savez(file, **{name.replace("/", "."): array for name, array in arrays.items()})
+    return folder / "last-good.npz"
 
 
 def _write(path: Path, text: str) -> None:

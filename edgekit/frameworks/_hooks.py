@@ -117,3 +117,9 @@ def _check_collections(found: Mapping[str, Any], where: str) -> None:
         )
     if not isinstance(found.get("callbacks", ()), (list, tuple)):
         raise UsageError(f"{where}: 'callbacks' is not a list")
+    for callback in found.get("callbacks", ()):
+        if not any(name.startswith("on_") for name in dir(callback)):
+            raise UsageError(
+                f"{where}: 'callbacks' has a {type(callback).__name__}, which is no callback",
+                hint="its methods are those of a Keras callback: on_epoch_end(epoch), ...",
+            )

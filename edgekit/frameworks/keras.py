@@ -16,6 +16,7 @@ from edgekit.frameworks._keras_load import (
 )
 from edgekit.frameworks._names import unique
 from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras, quiet
+from edgekit.frameworks._shared_objects import number_shared_objects
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -39,13 +40,17 @@ _BATCH = 256
 
 
 def save_keras(model: Any, path: Path) -> None:
-    """Saves a model as a `.keras` file; `path` may have any name."""
+    """Saves a model as a `.keras` file; `path` may have any name.
+
+    The same model gives the same content in every process.
+    """
     import tempfile
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         written = Path(folder) / "model.keras"
         with quiet():
             model.save(str(written))
+        number_shared_objects(written)
         written.replace(path)
 
 

@@ -36,7 +36,7 @@ def rebuild(model: Any, configs: LayerConfigs) -> Any:
             several inputs; or the model is subclassed, or not built.
     """
     replay = _Replay(configs)
-    made = replay.model(functional(model))
+    made = replay.model(functional(model), name=model.name)
     missing = sorted(set(configs) - replay.met)
     if missing:
         raise ValueError(f"the model has no layer {', '.join(missing)}")
@@ -66,14 +66,14 @@ class _Replay:
         self._names: set[str] = set()
         self.met: set[str] = set()
 
-    def model(self, source: Any) -> Any:
+    def model(self, source: Any, *, name: str) -> Any:
         keras = self._keras
         structure = source._inputs_struct
         self._names = {operation.name for operation in source.operations}
         with quiet():
             inputs = keras.tree.map_structure(self._input, structure)
             outputs = self._run(source, keras.tree.flatten(inputs), nest="")
-            return keras.Model(inputs, outputs, name=source.name)
+            return keras.Model(inputs, outputs, name=name)
 
     def copy_weights(self) -> None:
         """Copies weights from each old layer to the new one, where all their shapes agree."""

@@ -23,17 +23,24 @@ def start(name: str) -> Any:
     computed anything: a run that uses it starts it first.
 
     Raises:
-        UsageError: TF_CONFIG is missing or describes no cluster.
+        UsageError: TF_CONFIG is missing or describes no cluster, or TensorFlow was used before.
     """
     if name == "none":
         return None
     if name == MULTI_WORKER:
         check_cluster()
     tf = import_tensorflow(f"strategy = '{name}'")
-    with quiet():
-        if name == MULTI_WORKER:
-            return tf.distribute.MultiWorkerMirroredStrategy()
-        return tf.distribute.MirroredStrategy()
+    try:
+        with quiet():
+            if name == MULTI_WORKER:
+                return tf.distribute.MultiWorkerMirroredStrategy()
+            return tf.distribute.MirroredStrategy()
+    except RuntimeError as error:
+        raise UsageError(
+            f"strategy = '{name}': {(str(error).splitlines() or [repr(error)])[0]}",
+            hint="start it in a process that has not used TensorFlow yet: one `edgekit compress` "
+            "a worker",
+        ) from error
 
 
 def check_cluster() -> None:

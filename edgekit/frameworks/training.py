@@ -31,7 +31,7 @@ from edgekit.core.training import (
 )
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import strategies
-from edgekit.frameworks._checkpoints import Checkpoints, plan_digest
+from edgekit.frameworks._checkpoints import Checkpoints, plan_digest, save_weights
 from edgekit.frameworks._hooks import Guarded, Hooks, load_hooks
 from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
 from edgekit.frameworks._objectives import choose
@@ -108,7 +108,7 @@ def check_trainable(
     for name in options.teacher:
         if name == ORIGIN:
             continue
-        teacher = models.describe(models.open(name)).signature
+        teacher = models.describe(_opened(name, models)).signature
         for noun, own, other in (
             ("takes", before.inputs, teacher.inputs),
             ("gives", before.outputs[:1], teacher.outputs[:1]),
@@ -119,6 +119,16 @@ def check_trainable(
                     f"teacher '{name}' {noun} {_shapes(theirs)}, and the student {_shapes(mine)}",
                     hint="a teacher and its student have the same inputs and classes",
                 )
+
+
+def _opened(teacher: str, models: Models) -> Artifact:
+    try:
+        return models.open(teacher)
+    except UsageError as error:
+        raise UsageError(
+            f"teacher '{teacher}' cannot be used: {error.message}",
+            hint=f"teacher is '{ORIGIN}', or the path of a model file",
+        ) from None
 
 
 def check_labels(
@@ -377,7 +387,7 @@ class _Run:
         """Returns the mean loss and metric; under mixup no answer is right, so there is none."""
         own = self.loop.hooks.train_epoch
         if own is not None:
-            return self._own_epoch(own, number, bar), None
+            return self._own_epoch(own, number, bar, callbacks), None
         total, hits, step = 0.0, 0.0, 0
         for step, batch in enumerate(self._batches(number), start=1):
             _tell(callbacks, "on_train_batch_begin", step - 1)
@@ -389,7 +399,9 @@ class _Run:
         has_metric = self.loop.objective.metric and "mixup" not in self.options.augment
         return total / step, hits / step if has_metric else None
 
-    def _own_epoch(self, own: Callable[..., Any], number: int, bar: Any) -> float:
+    def _own_epoch(
+        self, own: Callable[..., Any], number: int, bar: Any, callbacks: Sequence[Any]
+    ) -> float:
         seen: list[float] = []
         given: list[tuple[Any, Batch]] = []
 
@@ -397,8 +409,10 @@ class _Run:
             # What was yielded goes on with all that belongs to it: targets, and mixup's other half.
             same = given and given[-1][0] is x and given[-1][1].y is y
             batch = given[-1][1] if same else self._own_batch(x, y)
+            _tell(callbacks, "on_train_batch_begin", len(seen))
             loss, _ = self.loop.step(batch)
             self._check_finite(loss, f"epoch {number}, step {len(seen) + 1}")
+            _tell(callbacks, "on_train_batch_end", len(seen))
             seen.append(loss)
             return loss
 
@@ -479,11 +493,11 @@ class _Run:
         if math.isfinite(loss):
             return
         good = len(self.checkpoints.history)
-        kept = (
-            f"the weights after epoch {good} are kept in {self.checkpoints.folder}"
-            if good
-            else "no epoch was finished, so there are no weights to keep"
-        )
+        kept = "no epoch was finished, so there are no weights to keep"
+        if good:
+            self.loop.restore(self.checkpoints.values(good), weights_only=True)
+            path = save_weights(self.loop.model, self.checkpoints.folder)
+            kept = f"the weights after epoch {good} are kept in {path}"
         raise PromiseError(
             f"{self.title}: the loss is {loss} at {where}; {kept}",
             hint="check the input scaling, or train with a lower learning rate",

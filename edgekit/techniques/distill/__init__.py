@@ -83,6 +83,8 @@ class Parameters(TrainingOptions):
         if not self.student:
             return super().files
         if self.student.startswith(ZOO):
-            module = catalog.load("zoo", self.student.removeprefix(ZOO))
+            name = self.student.removeprefix(ZOO)
+            known = name in catalog.names("zoo")  # Where it is not, `check` says so.
+            module = catalog.load("zoo", name) if known else catalog
             return (*super().files, Path(str(module.__file__)))
         return (*super().files, Path(self.student))

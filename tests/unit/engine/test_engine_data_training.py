@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.core.artifact import IDENTITY, InputScaling, Signature, TensorSpec
 from edgekit.engine.data import LoadedData, open_data
-from edgekit.engine.data_training import training_data
+from edgekit.engine.data_training import left_out, training_data
 from edgekit.errors import UsageError
 
 SCALING = InputScaling(scale=(0.5,), offset=(1.0,))
@@ -81,3 +81,25 @@ def test_without_labels(tmp_path: Path) -> None:
 def test_no_model_of_other_inputs(data: LoadedData) -> None:
     with pytest.raises(UsageError):
         training_data(data, signature((4, 4, 1), (2,)), IDENTITY)
+
+
+def test_an_autoencoder_learns_its_own_input_and_what_is_normal(tmp_path: Path) -> None:
+    """Labels mark anomalies: as classes they would train a 16-class classifier."""
+    x = PIXELS.reshape(120, 16).astype(np.float32)
+    marks = (np.arange(120) % 4 == 0).astype(np.int64)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=marks, x_test=x[:30], y_test=marks[:30])
+    same = Signature(
+        (TensorSpec("x", (None, 16), "float32"),), (TensorSpec("y", (None, 16), "float32"),)
+    )
+    data = open_data(f"npz:{tmp_path / 'd.npz'}", signature=same)
+    made = training_data(data, same, IDENTITY)
+    assert (made.y_train, made.y_select, made.classes) == (None, None, None)
+    normal = [row for row in data.indices("train") if not marks[row]]
+    np.testing.assert_array_equal(made.x_train[0][:], x[normal])
+    count, reason = left_out(data, made)
+    assert count == data.split_sizes["train"] - len(normal) > 0
+    assert reason == "they are anomalies, and a model learns to reconstruct what is normal"
+
+
+def test_nothing_is_left_out_of_classes(data: LoadedData) -> None:
+    assert left_out(data, training_data(data, signature((4, 4, 1)), IDENTITY)) == (0, "")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks._hooks import Hooks, load_hooks
 
 Write = Callable[[str], str]
+WATCH = SimpleNamespace(on_epoch_end=print)
 
 
 @pytest.fixture
@@ -44,22 +46,35 @@ class TestLoading:
             def loss(y_true, y_pred): ...
             def optimizer(keras, learning_rate): ...
             def metrics(): return {"a": max}
-            def callbacks(): return [1]
+            class Watch:
+                def on_epoch_end(self, epoch): ...
+            def callbacks(): return [Watch()]
             def augment(x, y, rng): ...
             def train_epoch(model, batches, step): ...
             def helper(): ...
         """)
         found = load_hooks(spec, {})
         assert all((found.loss, found.optimizer, found.augment, found.train_epoch))
-        assert (list(found.metrics), list(found.callbacks)) == (["a"], [1])
+        assert list(found.metrics) == ["a"]
+        assert [type(callback).__name__ for callback in found.callbacks] == ["Watch"]
 
     def test_one_callback_is_a_list_of_one(self, write: Write) -> None:
-        assert load_hooks(write("def callbacks(): return 'one'"), {}).callbacks == ["one"]
+        spec = write("""
+            class Watch:
+                def on_epoch_end(self, epoch): ...
+            def callbacks(): return Watch()
+        """)
+        assert len(load_hooks(spec, {}).callbacks) == 1
+
+    @pytest.mark.parametrize("returned", ["{'a': 1}", "[{}]", "[1]", "print"])
+    def test_what_is_no_callback(self, write: Write, returned: str) -> None:
+        with pytest.raises(UsageError, match="'callbacks' has a .*, which is no callback"):
+            load_hooks(write(f"def callbacks(): return {returned}"), {})
 
     def test_what_is_passed_in_python_goes_first(self, write: Write) -> None:
         spec = write("def loss(a, b): ...\ndef augment(x, y, rng): ...")
-        found = load_hooks(spec, {"loss": max, "metrics": {"low": min}, "callbacks": [1]})
-        assert (found.loss, found.metrics, found.callbacks) == (max, {"low": min}, [1])
+        found = load_hooks(spec, {"loss": max, "metrics": {"low": min}, "callbacks": [WATCH]})
+        assert (found.loss, found.metrics, found.callbacks) == (max, {"low": min}, [WATCH])
         assert found.augment is not None
 
     @pytest.mark.parametrize(
@@ -127,14 +142,9 @@ class TestLoading:
         assert (caught.value.message, caught.value.hint) == (message, hint)
 
     def test_a_changed_file_is_run_again(self, write: Write) -> None:
-        first = load_hooks(write("def callbacks(): return [1]"), {})
-        assert (
-            first.callbacks,
-            load_hooks(write("def callbacks(): return [2]"), {}).callbacks,
-        ) == (
-            [1],
-            [2],
-        )
+        first = load_hooks(write("def metrics(): return {'a': max}"), {})
+        second = load_hooks(write("def metrics(): return {'b': max}"), {})
+        assert (list(first.metrics), list(second.metrics)) == (["a"], ["b"])
 
 
 @pytest.mark.tensorflow

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from training_steps import curve, training_step
 
 from edgekit.core.report import Report
-from edgekit.core.training import Curve, Epoch
+from edgekit.core.training import BEFORE_LOSS, BEFORE_METRIC, Curve, Epoch
 from edgekit.reporters import html, json, markdown, terminal
 from edgekit.reporters._curves import curve_plots
 from edgekit.reporters._training import training_table
@@ -41,6 +41,17 @@ def test_one_line_says_what_a_training_step_did(trained_report: Report) -> None:
     assert f"\n  training    {LINE}\n" in terminal.render(trained_report)
     assert f"\n## Training\n\n- {LINE}\n" in markdown.render(trained_report)
     assert f"<li>step 1, {LINE}</li>" in html.render(trained_report)
+
+
+def test_line_says_what_a_training_began_with(trained: Make) -> None:
+    began = {BEFORE_LOSS: 0.1234, BEFORE_METRIC: 0.875}
+    found = terminal.render(trained(training_step(replace(curve(), details=began))))
+    assert f"training    {LINE} (87.5 % before)\n" in found
+    found = terminal.render(trained(training_step(replace(curve(metric=""), details=began))))
+    assert "on select (87.5 % before)" not in found
+    began = {BEFORE_LOSS: 0.1234}
+    found = terminal.render(trained(training_step(replace(curve(metric=""), details=began))))
+    assert "loss 0.0404 on select (0.123 before)\n" in found
 
 
 def test_second_training_step_has_a_line_of_its_own(trained: Make) -> None:
