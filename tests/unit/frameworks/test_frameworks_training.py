@@ -17,6 +17,7 @@ from edgekit.core.training import Epoch
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
 from edgekit.frameworks._loop import _schedule
+from edgekit.frameworks.keras import load_model
 from edgekit.frameworks.training import TrainingResult, epochs_in, evaluate, steps_in
 
 pytestmark = pytest.mark.tensorflow
@@ -132,6 +133,19 @@ def test_a_checkpoint_with_other_variables_is_noted(tmp_path: Path) -> None:
     assert digest(again.model) == digest(first.model)
 
 
+KEPT = ("last-good.keras", "last-good.npz")
+"""What is left after NaN, for a model of each of `LIBRARIES`."""
+
+
+def weights_in(path: Path) -> list[Any]:
+    """The weights in a file that a failed training left."""
+    if path.suffix == ".keras":
+        return list(load_model(path).model.get_weights())
+    with np.load(path, allow_pickle=False) as held:
+        assert any("conv1" in name for name in held.files)
+        return [held[name] for name in held.files]
+
+
 class TurnsBad:
     """Every read from the given one on is NaN."""
 
@@ -148,19 +162,25 @@ class TurnsBad:
 
 
 class TestNoNumber:
-    def test_names_the_step_and_keeps_the_last_good_weights(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("name", "file"), zip(LIBRARIES, KEPT, strict=True))
+    def test_names_the_step_and_keeps_the_last_good_weights(
+        self, tmp_path: Path, name: Any, file: str
+    ) -> None:
         data = halves()
         bad = replace(data, x_train=(TurnsBad(data.x_train[0], STEPS + 2),))
         with pytest.raises(PromiseError) as caught:
-            trained(tmp_path, data=bad, more={"title": "fine-tune"})
+            trained(tmp_path, builder(name), bad, more={"title": "fine-tune"})
         assert caught.value.message == (
             "fine-tune: the loss is nan at epoch 2, step 2; the weights after epoch 1 are kept in "
-            f"{tmp_path}"
+            f"{tmp_path / file}"
         )
         assert caught.value.hint == "check the input scaling, or train with a lower learning rate"
         assert len(json.loads((tmp_path / "history.json").read_text())["epochs"]) == 1
         with np.load(tmp_path / "epoch-0001.npz") as held:
-            assert all(np.isfinite(held[name]).all() for name in held.files)
+            kept = [held[f"arr_{number}"] for number in range(len(held.files))]
+        weights = weights_in(tmp_path / file)
+        assert all(np.isfinite(array).all() for array in weights)
+        assert all(any(np.array_equal(array, other) for other in kept) for array in weights)
 
     def test_in_the_first_epoch_there_is_nothing_to_keep(self, tmp_path: Path) -> None:
         data = halves()
