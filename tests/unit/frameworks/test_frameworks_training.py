@@ -162,7 +162,7 @@ class TurnsBad:
 
 
 class TestNoNumber:
-    @pytest.mark.parametrize(("name", "file"), zip(LIBRARIES, KEPT, strict=True))
+    @pytest.mark.parametrize(("name", "file"), list(zip(LIBRARIES, KEPT, strict=True)))
     def test_names_the_step_and_keeps_the_last_good_weights(
         self, tmp_path: Path, name: Any, file: str
     ) -> None:
