@@ -193,8 +193,10 @@ class TestNoNumber:
 
     def test_on_the_select_split(self, tmp_path: Path) -> None:
         data = halves()
+        # It is read before the first epoch, and after each.
+        bad = replace(data, x_select=(TurnsBad(data.x_select[0], 3),))
         with pytest.raises(PromiseError) as caught:
-            trained(tmp_path, data=replace(data, x_select=(TurnsBad(data.x_select[0], 2),)))
+            trained(tmp_path, data=bad)
         assert "at epoch 2, on the select split; the weights after epoch 1" in caught.value.message
 
     def test_a_learning_rate_without_measure(self, tmp_path: Path) -> None:
