@@ -125,16 +125,16 @@ def make_plan(
 def _check_order(wanted: RecipeStep, made: dict[str, str], where: str) -> None:
     """Refuses a step that undoes what an earlier one made, and puts on record what it makes."""
     keeps = getattr(wanted.parameters, "keeps", None)
+    makes: frozenset[str] = getattr(wanted.parameters, "makes", frozenset())
     for trait, maker in made.items():
         if keeps is not None and trait not in keeps:
-            again = maker == wanted.technique
             raise UsageError(
                 f"{where} would undo the {trait} that '{maker}' makes before it",
-                hint=f"leave one of the two '{maker}' out"
-                if again
+                hint="one of the two is enough: leave the other out"
+                if trait in makes
                 else f"name '{wanted.technique}' before '{maker}'",
             )
-    made |= dict.fromkeys(sorted(getattr(wanted.parameters, "makes", ())), wanted.technique)
+    made |= dict.fromkeys(sorted(makes), wanted.technique)
 
 
 def _order_hint(steps: list[Step], formats: Mapping[str, str]) -> str:

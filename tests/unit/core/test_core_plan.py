@@ -107,7 +107,7 @@ def test_a_step_that_keeps_what_was_made_may_follow_and_one_that_says_nothing_ke
             ("anywhere", Zeros()),
             "recipes/r.toml: technique 2: 'anywhere' would undo the sparsity that 'anywhere' makes "
             "before it",
-            "leave one of the two 'anywhere' out",
+            "one of the two is enough: leave the other out",
         ),
         (
             ("quantize", Integers()),
