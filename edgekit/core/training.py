@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,13 @@ class TrainingOptions:
     def needs(self) -> Mapping[SplitName, int]:
         """A batch to train on, and samples to decide by."""
         return {"train": self.batch_size, "select": 1}
+
+    @property
+    def plain(self) -> TrainingOptions:
+        """These options alone, without what a technique adds."""
+        return TrainingOptions(
+            **{item.name: getattr(self, item.name) for item in fields(TrainingOptions)}
+        )
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -28,7 +28,7 @@ __all__ = ["CachedStep", "StepCache", "cache_root", "content_digest", "key_of"]
 DigestOf = Callable[[Path], str]
 """How a format digests a model file."""
 
-_STALE_SECONDS = {"scratch": 24 * 3600, "training": 30 * 24 * 3600}
+_STALE_SECONDS = {"scratch": 7 * 24 * 3600, "training": 30 * 24 * 3600}
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,8 @@ class StepCache:
             yield folder
 
     def _sweep(self) -> None:
-        """Removes what runs that were killed left behind: scratch after a day, checkpoints, which
+        """Removes what runs that were killed left behind: scratch after a week (a step may
+        train for days), checkpoints, which
         the same run would go on from, after a month."""
         for name, seconds in _STALE_SECONDS.items():
             for left in (self.root / name).iterdir():

@@ -93,8 +93,11 @@ def compress(
             model, chosen, device, data=data, seed=seed, bars=bars, hooks=hooks
         )
         started = time.perf_counter()
-        result, records = run.plan(plan, source)
+        # First, because it is quick and is needed anyway: what cannot be converted or quantized is
+        # found before hours of training.
         reference, bare = run.plan(_reference_plan(plan), source)
+        run.check_rest(plan, reference)
+        result, records = run.plan(plan, source)
         compressed = time.perf_counter()
         report = _report(run, plan, source, (*trained, *records), reference, result)
         own = [note for record in bare if record not in records for note in record.notes]

@@ -26,7 +26,7 @@ from edgekit.engine.progress import Progress, silent
 from edgekit.engine.work import PassWork
 from edgekit.errors import UsageError
 from edgekit.frameworks import training
-from edgekit.frameworks.strategies import start, worker_name
+from edgekit.frameworks.strategies import replicas, start, worker_name
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
@@ -87,24 +87,40 @@ class Run:
     def check(self, plan: Plan, source: Artifact) -> None:
         """Asks every step that is yet to be done, and that can be asked already, before any work.
 
-        A step after one that changes the layers or the format is asked when its turn comes. What
-        lies in the cache was asked before it was made.
+        A step after one that changes the layers or the format is asked when its turn comes (see
+        `check_rest`). What lies in the cache was asked before it was made, and what needs no data
+        and comes first is done, so that the others are asked about its result.
 
         Raises:
             UsageError: a step cannot work on the model or with the data.
         """
         check_samples(plan, self.data)
-        current, is_fresh = source, True
+        current, is_fresh, same_layers = source, True, True
         for step in plan.steps:
             made = self._find(self._key(step, current), step) if is_fresh else None
             if made is not None:
                 current = self.adopt(self._artifact(step, current, made))
                 continue
+            if is_fresh and not step.needs and step.accepts == step.produces == current.format:
+                current, _ = self.step(step, current)
+                continue
             is_fresh = False
             if step.accepts != current.format:
                 return
-            check_step(step, current)
             self._check_labels(step, current)
+            if same_layers:
+                check_step(step, current)
+            same_layers = same_layers and getattr(step.parameters, "keeps_layers", True)
+
+    def check_rest(self, plan: Plan, reference: Artifact) -> None:
+        """Asks the steps that work on the target's format about the float model in that format.
+
+        Raises:
+            UsageError: one of them cannot work on it.
+        """
+        for step in plan.steps:
+            if step.accepts == reference.format != plan.source_format:
+                check_step(step, reference)
             if not getattr(step.parameters, "keeps_layers", True):
                 return
 
@@ -200,7 +216,7 @@ class Run:
         assert module.__file__ is not None, step.name
         code = Path(module.__file__)
         own = list(code.parent.glob("*.py")) if step.kind == "technique" else [code]
-        shared = list(Path(frameworks.__file__).parent.glob("*.py"))
+        shared = [*Path(frameworks.__file__).parent.glob("*.py"), *_data_code()]
         return key_of(
             {
                 "step": [step.kind, step.name, step.accepts, step.produces],
@@ -212,6 +228,7 @@ class Run:
                 "hooks": self._own if self.hooks and "train" in step.needs else None,
                 "scaling": dataclasses.asdict(source.scaling),
                 "data": self.data.digest if self.data else None,
+                "replicas": replicas(getattr(step.parameters, "strategy", "none")),
                 "task": self.data.task if self.data and "train" in step.needs else None,
                 "seed": self.seed,
                 "versions": {**training.versions(), **module.versions()},
@@ -219,6 +236,12 @@ class Run:
                 "code": content_digest([*own, *shared]),
             }
         )
+
+
+def _data_code() -> list[Path]:
+    """The code that makes of data what a step gets."""
+    engine = Path(__file__).parent
+    return [*engine.glob("data*.py"), *(engine.parent / "tasks").glob("*.py")]
 
 
 def _worker(step: Step) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,16 +47,22 @@ class Hooks:
 
 @dataclass(frozen=True, eq=False)
 class Guarded:
-    """A user's callback; what it raises becomes one sentence."""
+    """A user's callback; what it raises becomes one sentence.
+
+    Its methods may take Keras's `logs` after their own argument, or not.
+    """
 
     callback: Any
 
     def __getattr__(self, event: str) -> Any:
         method = getattr(self.callback, event)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, logs: Mapping[str, float] | None = None) -> Any:
+            given = (
+                (*arguments, dict(logs or {})) if _takes(method, len(arguments) + 1) else arguments
+            )
             try:
-                return method(*arguments)
+                return method(*given)
             except Exception as error:
                 said = " ".join(str(error).split())
                 raise UsageError(
@@ -64,6 +71,15 @@ class Guarded:
                 ) from error
 
         return call
+
+
+def _takes(method: Any, count: int) -> bool:
+    """True for a function that can be called with so many positional arguments."""
+    try:
+        inspect.signature(method).bind(*range(count))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def load_hooks(spec: str, passed: Mapping[str, Any]) -> Hooks:

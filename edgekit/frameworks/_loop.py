@@ -65,6 +65,11 @@ class Loop:
         self.library = library_of(model)
         self.extra = list(features.variables) if features is not None else []
         self.optimizer = self._make_optimizer(steps)
+        if not model.trainable_variables:
+            raise UsageError(
+                f"model '{model.name}' has no weight that trains: all its layers are frozen",
+                hint="set trainable = True on its layers and save it again",
+            )
         self.trainable = [*model.trainable_variables, *self.extra]
         self.optimizer.build(self.trainable)
         self._step: Any = None
@@ -257,6 +262,11 @@ class Loop:
             for gradient, variable in zip(gradients, self.trainable, strict=True)
             if gradient is not None
         ]
+        if not pairs:
+            raise UsageError(
+                "hooks: 'loss' does not depend on the output of the model",
+                hint="use y_pred in it, and only functions of TensorFlow that have gradients",
+            )
         self.optimizer.apply_gradients(pairs)
 
     def _shards(self, batch: Batch) -> list[Any]:

@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-6
-_PROBES = 8
 """Largest difference of an output, relative to the largest absolute output."""
 
+_PROBES = 8
 _PROOF_SAMPLES = 4
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.errors import UsageError
 from edgekit.frameworks._quiet import import_tensorflow, quiet
 
-__all__ = ["MULTI_WORKER", "check_cluster", "start", "worker_name"]
+__all__ = ["MULTI_WORKER", "check_cluster", "replicas", "start", "worker_name"]
 
 MULTI_WORKER = "multi-worker"
 
@@ -41,6 +41,12 @@ def start(name: str) -> Any:
             hint="start it in a process that has not used TensorFlow yet: one `edgekit compress` "
             "a worker",
         ) from error
+
+
+def replicas(name: str) -> int:
+    """How many devices a strategy trains on: it changes what comes out."""
+    strategy = start(name)
+    return 1 if strategy is None else int(strategy.num_replicas_in_sync)
 
 
 def check_cluster() -> None:

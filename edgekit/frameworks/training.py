@@ -36,7 +36,7 @@ from edgekit.frameworks._hooks import Guarded, Hooks, load_hooks
 from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
 from edgekit.frameworks._objectives import choose
 from edgekit.frameworks._precision import mixed
-from edgekit.frameworks._quiet import import_keras
+from edgekit.frameworks._quiet import import_keras, import_tensorflow
 from edgekit.frameworks._teachers import Features, Teacher
 from edgekit.frameworks.augmentation import augment, check_augmentation
 from edgekit.lazy import version
@@ -80,7 +80,8 @@ class TrainingResult:
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change what a training gives; '' where one is not installed."""
-    return {package: version(package) for package in ("tensorflow", "keras")}
+    packages = ("tensorflow", "keras", "tf-keras", "ai-edge-litert", "onnxruntime")
+    return {package: version(package) for package in packages}
 
 
 def check_trainable(
@@ -108,7 +109,13 @@ def check_trainable(
     for name in options.teacher:
         if name == ORIGIN:
             continue
-        teacher = models.describe(_opened(name, models)).signature
+        opened = _opened(name, models)
+        if not opened.scaling.is_identity and opened.scaling != source.scaling:
+            raise UsageError(
+                f"teacher '{name}' was trained on another input scaling than the model",
+                hint="teach with a model that was trained on inputs of the same range",
+            )
+        teacher = models.describe(opened).signature
         for noun, own, other in (
             ("takes", before.inputs, teacher.inputs),
             ("gives", before.outputs[:1], teacher.outputs[:1]),
@@ -141,6 +148,12 @@ def check_labels(
     """
     own = load_hooks(options.hooks, hooks).loss
     _check_samples(data)
+    if len(data.x_train[0]) < options.batch_size:
+        raise UsageError(
+            f"data: {len(data.x_train[0])} samples to train on are fewer than a batch of "
+            f"{options.batch_size}",
+            hint="give more data, or a smaller batch_size",
+        )
     choose(data, signature.outputs[0].shape, options, own=own)
 
 
@@ -254,6 +267,7 @@ def train(
     labels = _labels(data.y_train, data.x_train), _labels(data.y_select, data.x_select)
     scope = strategy.scope() if strategy is not None else contextlib.nullcontext()
     import_keras("training a model").utils.set_random_seed(_draw(seed, 0, 1)[0])
+    _be_deterministic()
     with scope:
         model = build()
         objective = choose(data, tuple(model.outputs[0].shape), options, own=own.loss)
@@ -281,6 +295,13 @@ def train(
         title, objective.metric, tuple(checkpoints.history), checkpoints.best_epoch, before
     )
     return TrainingResult(model, curve, resumed_after, _notes(checkpoints, resumed_after, title))
+
+
+def _be_deterministic() -> None:
+    """Asks GPUs for kernels that give the same bits each time; those of CPUs do anyway."""
+    tf = import_tensorflow("training a model")
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
 
 
 def _plan(
@@ -352,23 +373,28 @@ class _Run:
         if self.is_done:
             return
         model, history = self.loop.model, self.checkpoints.history
+        users = [callback for callback in callbacks if isinstance(callback, Guarded)]
+        engines = [callback for callback in callbacks if not isinstance(callback, Guarded)]
+        model.stop_training = False
         with (
             _attached(callbacks, self.loop),
             progress(f"{self.title}: {self._status()}", self.options.epochs * self.steps) as bar,
         ):
             bar.advance(len(history) * self.steps)
             _tell(callbacks, "on_train_begin")
-            while not self.is_done:
+            while not self.is_done and not model.stop_training:
                 number = len(history) + 1
                 draws = _seed_dropout(model, self.seed, number)
                 self.loop.new_epoch(draws)
                 started = time.monotonic()
                 _tell(callbacks, "on_epoch_begin", number - 1)
                 loss, right = self._train_epoch(number, bar, callbacks)
-                _tell(callbacks, "on_epoch_end", number - 1)
+                _tell(engines, "on_epoch_end", number - 1)  # They may set weights.
                 self.loop.synchronise()
                 epoch = self._measured(number, loss, right, started)
                 self.checkpoints.add(self.loop.values(), epoch)
+                for callback in users:
+                    _tell_figures(callback, number - 1, epoch, self.loop.objective.metric)
                 bar.advance(0, f"{self.title}: {self._status()}")
             _tell(callbacks, "on_train_end")
 
@@ -555,18 +581,28 @@ def _augmented(function: Any, x: tuple[Array, ...], y: Array, rng: Any) -> Any:
 
 
 def evaluate(
-    model: Any, data: TrainingData, options: TrainingOptions, *, limit: int | None = None
+    model: Any,
+    data: TrainingData,
+    options: TrainingOptions,
+    *,
+    limit: int | None = None,
+    own: Callable[..., Any] | None = None,
 ) -> tuple[float, float | None]:
-    """Loss and metric (None where there is none) on the first `limit` samples of select."""
-    return evaluator(model, data, options, limit=limit)()
+    """Loss (or the user's `own`) and metric (or None) on the first `limit` select samples."""
+    return evaluator(model, data, options, limit=limit, own=own)()
 
 
 def evaluator(
-    model: Any, data: TrainingData, options: TrainingOptions, *, limit: int | None = None
+    model: Any,
+    data: TrainingData,
+    options: TrainingOptions,
+    *,
+    limit: int | None = None,
+    own: Callable[..., Any] | None = None,
 ) -> Callable[[], tuple[float, float | None]]:
     """A function that evaluates the model as it is then; compiled once, for whoever asks often."""
     _check_samples(data)
-    objective = choose(data, tuple(model.outputs[0].shape), options)
+    objective = choose(data, tuple(model.outputs[0].shape), options, own=own)
     loop = Loop(model, objective, options, Hooks(), steps=1, strategy=None)
     labels = _labels(data.y_select, data.x_select)[:limit]
 
@@ -654,6 +690,18 @@ def _tell(callbacks: Sequence[Any], event: str, *arguments: Any) -> None:
         method = getattr(callback, event, None)
         if method is not None:
             method(*arguments)
+
+
+def _tell_figures(callback: Any, number: int, epoch: Epoch, metric: str) -> None:
+    """Ends an epoch for a user's callback, with the figures under the names that Keras gives."""
+    method = getattr(callback, "on_epoch_end", None)
+    if method is None:
+        return
+    logs = {"loss": epoch.loss, "val_loss": epoch.select_loss, **epoch.others}
+    for name, value in ((metric, epoch.metric), (f"val_{metric}", epoch.select_metric)):
+        if metric and value is not None:
+            logs[name] = value
+    method(number, logs=logs)
 
 
 def _notes(checkpoints: Checkpoints, resumed_after: int, title: str) -> tuple[Note, ...]:
