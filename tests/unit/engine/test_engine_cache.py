@@ -93,14 +93,17 @@ def test_a_twin_that_lands_in_between_is_kept(
     assert stored.path.read_text() in ("twin", "weights")
 
 
-def test_what_a_killed_run_left_is_swept_after_a_day(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("folder", "days"), [("scratch", 7), ("training", 30)])
+def test_what_a_killed_run_left_is_swept_when_it_is_old(
+    tmp_path: Path, folder: str, days: int
+) -> None:
     cache = StepCache(tmp_path)
-    for name, age in (("old", 2 * 86400), ("new", 60)):
-        (cache.root / "scratch" / name).mkdir()
-        moment = time.time() - age
-        os.utime(cache.root / "scratch" / name, (moment, moment))
+    for name, age in (("old", days + 1), ("new", days - 1)):
+        (cache.root / folder / name).mkdir()
+        moment = time.time() - age * 86400
+        os.utime(cache.root / folder / name, (moment, moment))
     StepCache(tmp_path)
-    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["new"]
+    assert [path.name for path in (tmp_path / folder).iterdir()] == ["new"]
 
 
 def test_scratch_is_gone_after_a_crash(tmp_path: Path) -> None:

@@ -40,6 +40,10 @@ class Plain:
     keeps_layers: bool = True
 
 
+NEEDY = Plain(needs={"calibrate": 1})
+"""A step that works on data: it is not done while the others are asked."""
+
+
 @dataclass
 class Passes:
     """Stand-ins for techniques, by name; they note what they are asked and do."""
@@ -132,12 +136,22 @@ class TestCheck:
         self, passes: Passes, source: Any, new_run: Any
     ) -> None:
         passes.refused = {"third"}
-        made = plan(step("first"), step("second"), step("third"))
+        made = plan(step("first", NEEDY), step("second", NEEDY), step("third", NEEDY))
         with pytest.raises(UsageError) as caught:
             new_run().check(made, source)
         assert caught.value.message == f"model '{source.name}': third cannot"
         assert caught.value.hint == "leave it out"
         assert passes.log == ["check first", "check second", "check third"]
+
+    def test_what_needs_no_data_and_comes_first_is_done(
+        self, passes: Passes, source: Any, new_run: Any
+    ) -> None:
+        """So that the next is asked about what it makes: fold-batchnorm takes layers out."""
+        run = new_run()
+        run.check(plan(step("first"), step("second", NEEDY), step("third")), source)
+        assert passes.take() == [
+            *("check first", "apply first", "verify first", "check second", "check third"),
+        ]
 
     def test_a_message_that_names_the_model_stays(
         self, passes: Passes, source: Any, new_run: Any
@@ -149,13 +163,16 @@ class TestCheck:
 
     @pytest.mark.parametrize(
         "blocker",
-        [step("blocker", Plain(keeps_layers=False)), step("blocker", accepts="keras")],
+        [
+            step("blocker", replace(NEEDY, keeps_layers=False)),
+            step("blocker", NEEDY, accepts="keras"),
+        ],
     )
     def test_steps_behind_other_layers_or_another_format_wait_for_their_turn(
         self, passes: Passes, source: Any, new_run: Any, blocker: Step
     ) -> None:
         passes.refused = {"last"}
-        new_run().check(plan(step("first"), blocker, step("last")), source)
+        new_run().check(plan(step("first", NEEDY), blocker, step("last", NEEDY)), source)
         asked = ["check first", "check blocker"]
         assert passes.log == (asked if blocker.accepts == FORMAT else asked[:1])
 
@@ -184,7 +201,16 @@ class TestCheck:
         made = plan(step("tune", TrainingOptions(batch_size=8)))
         with pytest.raises(UsageError, match="data: labels go up to 49, but the model has"):
             new_run(data=data).check(made, source)
-        assert passes.log == ["check tune"]
+        assert passes.log == []
+
+    def test_labels_are_looked_at_behind_other_layers_too(
+        self, passes: Passes, source: Any, new_run: Any, tmp_path: Path
+    ) -> None:
+        data, blocker = make_data(tmp_path, source), replace(NEEDY, keeps_layers=False)
+        tune = step("tune", TrainingOptions(batch_size=8, class_weights=(1.0, 2.0)))
+        with pytest.raises(UsageError, match="class_weights has 2 values"):
+            new_run(data=data).check(plan(step("blocker", blocker), tune), source)
+        assert passes.log == ["check blocker"]
 
     def test_hooks_passed_in_python_are_looked_at(
         self, passes: Passes, source: Any, new_run: Any, tmp_path: Path
@@ -291,17 +317,11 @@ class TestCache:
         options = TrainingOptions(hooks="python:mine.py", teacher=("source", "big.tflite"))
         assert step("tune", options).files == (Path("mine.py"), Path("big.tflite"))
 
-    def test_functions_passed_in_python_are_not_for_another_process(
-        self,
-        passes: Passes,
-        source: Any,
-        new_run: Any,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
+    def test_functions_passed_in_python_are_not_for_another_run(
+        self, passes: Passes, source: Any, new_run: Any, tmp_path: Path
     ) -> None:
         data, made = make_data(tmp_path, source), plan(step("tune", Plain(needs={"train": 1})))
         new_run(data=data, hooks={"loss": max}).plan(made, source)
-        monkeypatch.setattr(steps, "_PROCESS", "another")
         new_run(data=data, hooks={"loss": max}).plan(made, source)
         new_run(data=data).plan(made, source)
         assert passes.log.count("apply tune") == 3
@@ -346,6 +366,28 @@ class TestCache:
         run.plan(plan(step("first"), step("second"), step("third")), source)
         assert seen[0] == source
         assert seen[1].made_by == "second"
+
+
+class TestRest:
+    """What works on the target's format is asked about the float model in that format."""
+
+    def test_it_is_asked_before_the_training(
+        self, passes: Passes, source: Any, new_run: Any
+    ) -> None:
+        passes.refused = {"quantize"}
+        made = replace(
+            plan(step("tune", accepts="keras"), step("quantize", NEEDY)), source_format="keras"
+        )
+        with pytest.raises(UsageError, match="quantize cannot"):
+            new_run().check_rest(made, source)
+        assert passes.log == ["check quantize"]
+
+    def test_behind_other_layers_it_waits(self, passes: Passes, source: Any, new_run: Any) -> None:
+        passes.refused = {"quantize"}
+        student = step("student", Plain(keeps_layers=False), accepts="keras")
+        made = replace(plan(student, step("quantize", NEEDY)), source_format="keras")
+        new_run().check_rest(made, source)
+        assert passes.log == []
 
 
 class TestCheckpoints:
@@ -401,6 +443,7 @@ class TestWorkers:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(steps, "replicas", lambda name: 2)
         folders: list[str] = []
         passes.during["tune"] = lambda work: folders.append(work.checkpoints.name)
         data, made = make_data(tmp_path, source), plan(step("tune", self.OPTIONS))
