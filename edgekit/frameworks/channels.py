@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.int64]
 
-__all__ = ["Group", "Groups", "Layer", "find_groups", "keep", "loss_changes", "narrow", "rounded"]
+__all__ = [
+    "Group",
+    "Groups",
+    "Layer",
+    "find_groups",
+    "keep",
+    "keeps_weights",
+    "loss_changes",
+    "narrow",
+    "rounded",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +149,8 @@ def narrow(model: Any, width: float, *, round_to: int = 8, seed: int = 0) -> Any
     """The same graph with `width` times the channels (above 1: more) and fresh weights.
 
     Each group gets a multiple of `round_to` channels where it has at least that many. Weights come
-    from the layers' own initializers, drawn from `seed`.
+    from the layers' own initializers, drawn from `seed`, and all are trainable: frozen ones would
+    stay random. What a Normalization layer has learned about the data stays (`keeps_weights`).
 
     Raises:
         ValueError: `width` is not above 0.
@@ -155,7 +166,13 @@ def narrow(model: Any, width: float, *, round_to: int = 8, seed: int = 0) -> Any
         each, rest = divmod(size, len(group))
         times[group.channels] = each
         times[group.channels[:rest]] += 1
-    return _fresh(_resized(model, groups, times), seed)
+    return _fresh(_resized(model, groups, times), model, seed)
+
+
+def keeps_weights(layer: Any) -> bool:
+    """True for a layer whose weights `narrow` keeps where their shapes do: they say what the data
+    is like, and no training would find them again."""
+    return type(layer).__name__ == "Normalization"
 
 
 def rounded(size: float, *, of: int, to: int) -> int:
@@ -238,11 +255,24 @@ def _weights(layer: Layer, times: Vector) -> list[Any]:
     return weights
 
 
-def _fresh(model: Any, seed: int) -> Any:
-    """The model made anew: Keras draws the seeds of initializers from Python's `random`."""
+def _fresh(resized: Any, model: Any, seed: int) -> Any:
+    """A resized model made anew: Keras draws the seeds of initializers from Python's `random`."""
     state = random.getstate()
     random.seed(seed)
     try:
-        return type(model).from_config(model.get_config())
+        made = type(resized).from_config(resized.get_config())
     finally:
         random.setstate(state)
+    sources = {layer.name: layer for layer in model.layers}
+    for layer in made.layers:
+        layer.trainable = True
+        if keeps_weights(layer) and layer.name in sources:
+            _copy_statistics(sources[layer.name], layer)
+    return made
+
+
+def _copy_statistics(source: Any, layer: Any) -> None:
+    was, now = ([tuple(w.shape) for w in each.weights] for each in (source, layer))
+    if was == now:
+        layer.set_weights(source.get_weights())
+        layer.finalize_state()  # It keeps a copy of its weights.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError, did_you_mean
+from edgekit.frameworks._quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
 __all__ = [
+    "KeepZeros",
     "Kernel",
     "Untreated",
     "check_patterns",
@@ -20,7 +22,9 @@ __all__ = [
     "groups_of_four",
     "kernels",
     "layers_in",
+    "lost_zeros",
     "matching",
+    "pruned",
     "set_kernel",
     "untreated",
     "zero_blocks",
@@ -46,6 +50,8 @@ _REASONS = {
     ),
     "MultiHeadAttention": "the engine's wrapper passes on one input, and attention takes several",
 }
+_LEAST_ZEROS = 2
+"""A trained float weight is almost never exactly 0; one may be by chance, two are on purpose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +80,11 @@ class Kernel:
     def size(self) -> int:
         """How many weights it has."""
         return int(self.values.size)
+
+    @property
+    def zeros(self) -> int:
+        """How many of them are exactly 0."""
+        return int((self.values == 0).sum())
 
 
 @dataclass(frozen=True)
@@ -150,6 +161,27 @@ def kernels(model: Any) -> tuple[Kernel, ...]:
     )
 
 
+def pruned(model: Any) -> tuple[Kernel, ...]:
+    """The kernels that were pruned, whose zeros shall stay: two zeros or more, but not all.
+
+    The one rule for all techniques. A kernel that is all 0 was never trained.
+    """
+    return tuple(k for k in kernels(model) if _LEAST_ZEROS <= k.zeros < k.size)
+
+
+def lost_zeros(before: tuple[Kernel, ...], model: Any) -> str:
+    """Says which kernel has values where it had zeros, '' where none has."""
+    after = {kernel.layer: kernel.values for kernel in kernels(model)}
+    for kernel in before:
+        values = after.get(kernel.layer)
+        if values is None or values.shape != kernel.values.shape:
+            return f"{kernel.item} is not in the result as it was"
+        lost = int(((kernel.values == 0) & (values != 0)).sum())
+        if lost:
+            return f"{lost} of {kernel.zeros} zeros of {kernel.item} are lost"
+    return ""
+
+
 def untreated(model: Any) -> tuple[Untreated, ...]:
     """The other layers with a trained weight of two axes or more, and why they are left alone."""
     return tuple(
@@ -164,6 +196,32 @@ def set_kernel(model: Any, kernel: Kernel, values: Array) -> None:
     """Gives a kernel of a model other values."""
     layer = next(layer for layer in layers_in(model) if layer.name == kernel.layer)
     getattr(layer, kernel.weight).assign(values)
+
+
+class KeepZeros:
+    """A callback of a training: sets the zeros of kernels back after every step.
+
+    Its layers must have the names and weights that they had when the kernels were read.
+    """
+
+    def __init__(self, kept: tuple[Kernel, ...]) -> None:
+        self._kept = kept
+        self._masked: list[tuple[Any, Array]] = []
+
+    def set_model(self, model: Any) -> None:
+        """Finds the variables in the model that is trained."""
+        layers = {layer.name: layer for layer in layers_in(model)}
+        self._masked = [
+            (getattr(layers[kernel.layer], kernel.weight), kernel.values != 0)
+            for kernel in self._kept
+        ]
+
+    def on_train_batch_end(self, step: int, logs: Mapping[str, float] | None = None) -> None:
+        """Not a product with the mask: half of the zeros would be -0, other bytes."""
+        tf = import_tensorflow()
+        for variable, mask in self._masked:
+            values = tf.convert_to_tensor(variable)
+            variable.assign(tf.where(mask, values, tf.zeros_like(values)))
 
 
 def matching(name: str, patterns: tuple[str, ...]) -> str | None:

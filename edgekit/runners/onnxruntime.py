@@ -48,7 +48,7 @@ _DTYPES = frozenset({"float16", "float32", "float64", "bool"}) | {
 }
 _PROBE = base64.b64decode(
     # The smallest model there is: y = Relu(x), one row of two float32 values.
-    "PROBE"
+    "CAc6OwoMCgF4EgF5IgRSZWx1EgFnWhMKAXgSDgoMCAESCAoCCAEKAggCYhMKAXkSDgoMCAESCAoCCAEKAggCQgQKABAN"
 )
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed:)?")
@@ -56,12 +56,12 @@ _SOURCE = re.compile(r"\S*[/\\]\S+\.(?:cc|h):\d+ .*?\) ")
 _UNKNOWN = re.compile(
     r"No Op registered for (?P<op>\S+) with domain_version of (?P<opset>\d+)"
     r"|(?P<domain>[\w.]+):(?P<custom>\w+)\(-?\d+\) is not a registered function/op"
-    r"|Could not find an implementation for (?P<kernel>\w+)\((?P<since>\d+)\)"
 )
+_KERNEL = re.compile(r"Could not find an implementation for (\w+)\((\d+)\)")
 _MISSING = re.compile(r'External data path does not exist: "(.+?)"')
 _NEWER = re.compile(
-    r"Unsupported model (?P<what>IR version): (?P<has>\d+), max supported IR version: (?P<most>\d+)"
-    r"|Opset (?P<opset>\d+) is under development.* till opset (?P<till>\d+)"
+    r"Unsupported model (IR version): (\d+), max supported IR version: (\d+)"
+    r"|(Opset) (\d+) is under development.* till opset (\d+)"
 )
 
 
@@ -289,12 +289,17 @@ def _explain(path: Path, error: Exception) -> UsageError:
         return error
     text, runtime = str(error), f"ONNX Runtime {version('onnxruntime')}"
     if match := _UNKNOWN.search(text):
-        kind = match["op"] or match["kernel"] or f"{match['domain']}.{match['custom']}"
-        opset = match["opset"] or match["since"]
-        known = f"'{kind}' of opset {opset}" if opset else f"'{kind}'"
+        kind = match["op"] or f"{match['domain']}.{match['custom']}"
+        of = f" of opset {match['opset']}" if match["opset"] else ""
         return UsageError(
-            f"{path}: the op {known} is not one that {runtime} runs on a CPU",
+            f"{path}: the op '{kind}'{of} is not one that {runtime} has",
             hint="replace the op and export the model again, or update onnxruntime",
+        )
+    if match := _KERNEL.search(text):
+        return UsageError(
+            f"{path}: {runtime} has no CPU kernel for the op '{match[1]}' of opset {match[2]} "
+            "with the dtypes that it has here",
+            hint="export the model in float32, or update onnxruntime",
         )
     if match := _MISSING.search(text):
         name = Path(match[1]).name
@@ -302,8 +307,7 @@ def _explain(path: Path, error: Exception) -> UsageError:
             f"{path}: its external data '{name}' is missing", hint=f"put it beside {path.name}"
         )
     if match := _NEWER.search(text):
-        what, has, most = match["what"] or "opset", *(match["has"] or match["opset"],), ""
-        most = match["most"] or match["till"]
+        what, has, most = (found.replace("Ops", "ops") for found in match.groups("") if found)
         return UsageError(
             f"{path}: has the {what} {has}, and {runtime} knows up to {most}",
             hint="update onnxruntime, or export the model with an older opset",

@@ -36,10 +36,11 @@ class Parameters(TrainingOptions):
         3. `density`: evenly over the sorted weights.
         4. `random`: evenly distributed between the smallest and the largest weight.
 
-    Where a kernel of the model has a tenth or more of zeros, something was pruned before: all zeros
-    of the model then stay zero, and 0 is one of the clusters. `layer_clusters` gives kernels by
-    layer name (with * and ?, the first match counts) a number of their own. `per_channel` gives
-    each output channel of a Conv2D clusters of its own.
+    A kernel with two zeros or more (not all) was pruned before: its zeros stay, and 0 is one of its
+    clusters. Pruned kernels that are left alone are trained, and keep theirs.
+
+    `layer_clusters` gives kernels by layer name (with * and ?, the first match counts) a number of
+    their own. `per_channel` gives each output channel of a Conv2D clusters of its own.
 
     The learning rate is a tenth of what trains a net from the beginning.
     """

@@ -13,27 +13,26 @@ from edgekit.frameworks.sparsity import (
     kernels,
     layers_in,
     matching,
+    pruned,
     untreated,
-    zero_share,
 )
 from edgekit.techniques.cluster import Parameters
 
 __all__ = ["Plan", "make_plan"]
-
-_PRUNED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The kernels to cluster with the number of values of each, and what is left alone, and why.
 
-    `keep_zeros` are the layers whose zeros stay; `sparsest` is the highest share of zeros.
+    The zeros of kernels that were pruned stay: `keep_zeros` are the layers of those that are
+    clustered, `others` are those that are left alone.
     """
 
     kernels: tuple[Kernel, ...]
     counts: dict[str, int]
     keep_zeros: frozenset[str]
-    sparsest: float
+    others: tuple[Kernel, ...]
     skipped: tuple[tuple[str, str], ...]
 
 
@@ -61,10 +60,10 @@ def make_plan(parameters: Parameters, model: Any) -> Plan:
             f"cluster: the model has no kernel to cluster{f' ({shown})' if shown else ''}",
             hint="change skip, min_weights or clusters, or leave this step out",
         )
-    sparsest = max(zero_share(kernel.values) for kernel in treated)
-    pruned = sparsest >= _PRUNED
-    keep = frozenset(k.layer for k in treated if pruned and (k.values == 0).any())
-    return Plan(treated, counts, keep, sparsest, skipped)
+    sparse = pruned(model)
+    keep = frozenset(k.layer for k in treated) & {k.layer for k in sparse}
+    others = tuple(kernel for kernel in sparse if kernel.layer not in keep)
+    return Plan(treated, counts, keep, others, skipped)
 
 
 def _count(parameters: Parameters, kernel: Kernel) -> int:

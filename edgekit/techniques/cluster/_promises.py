@@ -6,12 +6,14 @@ from typing import Any
 
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
-from edgekit.frameworks.sparsity import Kernel, distinct_values, kernels, zero_share
+from edgekit.frameworks.sparsity import Kernel, distinct_values, kernels, lost_zeros, zero_share
 from edgekit.techniques.cluster import Parameters
 from edgekit.techniques.cluster._plan import Plan
 from edgekit.units import format_share
 
 __all__ = ["prove"]
+
+_HINT = "this is a fault of the clustering engine: please report the model's layers"
 
 
 def prove(parameters: Parameters, plan: Plan, result: Any, work: Work) -> None:
@@ -29,6 +31,9 @@ def prove(parameters: Parameters, plan: Plan, result: Any, work: Work) -> None:
         if kernel.layer in plan.keep_zeros:
             found += _zeros(kernel, made)
         work.evidence("proven clusters", kernel.item, found)
+    lost = lost_zeros(plan.others, result)
+    if lost:
+        raise PromiseError(f"cluster: {lost}", hint=_HINT)
 
 
 def _count(parameters: Parameters, plan: Plan, made: Kernel) -> str:
@@ -42,7 +47,7 @@ def _count(parameters: Parameters, plan: Plan, made: Kernel) -> str:
         raise PromiseError(
             f"cluster: {made.item} has {distinct} different values{where} after training, and "
             f"{most} were asked for",
-            hint="this is a fault of the clustering engine: please report the model's layers",
+            hint=_HINT,
         )
     return f"{distinct} different values{where}, {most} asked"
 
@@ -51,8 +56,8 @@ def _zeros(before: Kernel, made: Kernel) -> str:
     lost = int(((before.values == 0) & (made.values != 0)).sum())
     if lost:
         raise PromiseError(
-            f"cluster: {lost} of {int((before.values == 0).sum())} zeros of {made.item} are lost",
-            hint="this is a fault of the clustering engine: please report the model's layers",
+            f"cluster: {lost} of {before.zeros} zeros of {made.item} are lost",
+            hint=_HINT,
         )
     shares = format_share(zero_share(before.values)), format_share(zero_share(made.values))
-    return f"; all zeros kept, {shares[0]} before and {shares[1]} after"
+    return f"; all {before.zeros:,} zeros kept, {shares[0]} before and {shares[1]} after"

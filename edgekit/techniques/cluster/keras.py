@@ -9,6 +9,7 @@ from edgekit.core.technique import Models, Work
 from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras, weights_back
 from edgekit.frameworks.keras import save_keras
+from edgekit.frameworks.sparsity import KeepZeros, zero_share
 from edgekit.lazy import version
 from edgekit.techniques.cluster import Parameters
 from edgekit.techniques.cluster._engine import stripped, wrapped
@@ -46,6 +47,7 @@ def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
         lambda: wrapped(model, parameters, plan, work.seed),
         parameters,
         title="cluster",
+        callbacks=(KeepZeros(plan.others),) if plan.others else (),
     )
     weights_back(stripped(result.model), model)
     save_keras(model, work.output)
@@ -58,9 +60,12 @@ def verify(parameters: Parameters, source: Artifact, result: Artifact, work: Wor
 
 
 def _say_sparsity(plan: Plan, work: Work) -> None:
-    share = format_share(plan.sparsest)
-    if plan.keep_zeros:
-        found = f"kept in {len(plan.keep_zeros)} kernels: the sparsest has {share} zeros"
+    clustered = [kernel for kernel in plan.kernels if kernel.layer in plan.keep_zeros]
+    kept = (*clustered, *plan.others)
+    if kept:
+        share = format_share(max(zero_share(kernel.values) for kernel in kept))
+        noun = "kernel" if len(kept) == 1 else "kernels"
+        found = f"kept in {len(kept)} {noun}: the sparsest has {share} zeros"
     else:
-        found = f"not kept: no kernel was pruned, the sparsest has {share} zeros"
+        found = "none to keep: no kernel was pruned (has two zeros or more, and other weights)"
     work.evidence("sparsity", "zeros of the source", found)

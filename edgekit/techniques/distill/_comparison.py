@@ -8,8 +8,8 @@ from typing import Any
 
 from edgekit.core.technique import Work
 from edgekit.core.training import TrainingOptions
-from edgekit.errors import UsageError
 from edgekit.frameworks import training
+from edgekit.frameworks._hooks import load_hooks
 from edgekit.frameworks.bridge import load_trainable
 from edgekit.units import format_share, share_digits
 
@@ -20,9 +20,7 @@ ALONE = "alone"
 
 def alone_options(parameters: TrainingOptions) -> TrainingOptions:
     """The same training without a teacher."""
-    names = [item.name for item in dataclasses.fields(TrainingOptions)]
-    options = TrainingOptions(**{name: getattr(parameters, name) for name in names})
-    return dataclasses.replace(options, teacher=())
+    return dataclasses.replace(parameters.plain, teacher=())
 
 
 def alone_path(work: Work) -> Path:
@@ -35,12 +33,9 @@ def compare(parameters: TrainingOptions, distilled: Any, work: Work) -> None:
     equal or there is none."""
     options, data = alone_options(parameters), work.training_data()
     alone = load_trainable(alone_path(work), where="the student that was trained alone")
-    try:
-        with_teacher = training.evaluate(distilled, data, options)
-        without = training.evaluate(alone, data, options)
-    except UsageError as error:  # a loss of the user's own may take labels that no other one does
-        work.note("not compared", "distilled student", error.message)
-        return
+    own = load_hooks(parameters.hooks, work.hooks).loss
+    with_teacher = training.evaluate(distilled, data, options, own=own)
+    without = training.evaluate(alone, data, options, own=own)
     count = len(data.x_select[0])
     found = f"{_figures(with_teacher, without, count)} on {count} samples of the select split"
     if _rank(with_teacher) > _rank(without):

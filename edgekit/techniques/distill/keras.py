@@ -11,6 +11,7 @@ from edgekit.core.training import ORIGIN, TrainingOptions
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable
+from edgekit.frameworks.channels import keeps_weights
 from edgekit.frameworks.keras import save_keras
 from edgekit.techniques.distill import ZOO, Parameters
 from edgekit.techniques.distill._comparison import ALONE, alone_options, alone_path, compare
@@ -43,6 +44,7 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
     """Trains the student with the teacher and writes it; trains it alone too, to compare."""
     _note_scaling(parameters, source, work)
+    _note_frozen(parameters, source, work)
     trained = _train(parameters, source, work, parameters, title="distill")
     save_keras(trained, work.output)
     if parameters.baseline:
@@ -95,6 +97,16 @@ def _note_scaling(parameters: Parameters, source: Artifact, work: Work) -> None:
     if not own.is_identity and own != source.scaling:
         reason = "it was trained on another input scaling than the model that it replaces"
         work.note("poor start", f"student '{parameters.student}'", reason)
+
+
+def _note_frozen(parameters: Parameters, source: Artifact, work: Work) -> None:
+    """A narrower student has new weights, which would stay random where a layer is frozen."""
+    if not parameters.width:
+        return
+    for layer in load_trainable(source.path, where=source.name).layers:
+        if not layer.trainable and not keeps_weights(layer) and layer.weights:
+            item = f"{type(layer).__name__} '{layer.name}'"
+            work.note("made trainable", item, "it is frozen in the model, and its weights are new")
 
 
 def _check_finite(result: Artifact, work: Work) -> None:

@@ -18,9 +18,9 @@ class Parameters(TrainingOptions):
     It stands between other steps: after `prune-channels` or `equalize`, which cost accuracy that a
     few epochs bring back, or with a teacher, whose outputs it then learns from as well.
 
-    What it keeps: a kernel in which a tenth or more is exactly 0 counts as pruned, and its zeros
-    are set back after every optimizer step (Han et al., arXiv:1506.02626, retrain so). A kernel
-    that is all 0 was never trained, and is.
+    What it keeps: a kernel in which two weights or more are exactly 0 counts as pruned, because
+    training leaves practically none so, and its zeros are set back after every optimizer step (Han
+    et al., arXiv:1506.02626, retrain so). A kernel that is all 0 was never trained, and is.
 
     What it refuses: kernels of few different values, which `cluster` makes, because training moves
     each weight on its own. Fine-tune before `cluster`, or use `quantize-aware-train`, which keeps

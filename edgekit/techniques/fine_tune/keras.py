@@ -9,11 +9,12 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
+from edgekit.frameworks._hooks import load_hooks
 from edgekit.frameworks.bridge import load_trainable
 from edgekit.frameworks.keras import save_keras
-from edgekit.frameworks.sparsity import zero_share
+from edgekit.frameworks.sparsity import KeepZeros, lost_zeros, pruned, zero_share
 from edgekit.techniques.fine_tune import Parameters
-from edgekit.techniques.fine_tune._zeros import KeepZeros, lost_zeros, pruned, refuse_clusters
+from edgekit.techniques.fine_tune._clusters import refuse_clusters
 from edgekit.units import format_share
 
 __all__ = ["apply", "check", "verify", "versions"]
@@ -27,13 +28,13 @@ def versions() -> Mapping[str, str]:
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a model that cannot be trained, or cannot be trained so."""
     training.check_trainable(parameters, source, models)
-    load_trainable(source.path, where=source.name)
+    refuse_clusters(load_trainable(source.path, where=source.name), UsageError)
 
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
     """Trains and writes the model of the best epoch."""
     model = load_trainable(source.path, where=source.name)
-    refuse_clusters(model)
+    refuse_clusters(model, PromiseError)  # `check` saw the model before the steps before this one.
     kept = pruned(model)
     result = training.train_in(
         work,
@@ -81,19 +82,17 @@ def _prove_zeros(before: Any, after: Any, work: Work) -> None:
         raise PromiseError(f"fine-tune: {lost}")
     for kernel in kept:
         share = format_share(zero_share(kernel.values))
-        work.evidence("sparsity kept", kernel.item, f"{share} zeros before and after")
+        found = f"all {kernel.zeros:,} zeros kept, {share} of its weights"
+        work.evidence("sparsity kept", kernel.item, found)
 
 
 def _compare(parameters: Parameters, before: Any, after: Any, work: Work) -> None:
     """Loss and metric on the select split, before and after: a loss that rose is no error."""
     data = work.training_data()
     item = f"{len(data.x_select[0])} samples of the select split"
-    try:
-        first, first_metric = training.evaluate(before, data, parameters)
-        second, second_metric = training.evaluate(after, data, parameters)
-    except UsageError as error:  # a loss of the user's own may take labels that no other one does
-        work.note("not compared", item, error.message)
-        return
+    own = load_hooks(parameters.hooks, work.hooks).loss
+    first, first_metric = training.evaluate(before, data, parameters, own=own)
+    second, second_metric = training.evaluate(after, data, parameters, own=own)
     figures = f"loss {first:.4g} before, {second:.4g} after"
     if first_metric is not None and second_metric is not None:
         shares = [format_share(share) for share in (first_metric, second_metric)]

@@ -14,6 +14,7 @@ from edgekit.frameworks.sparsity import (
     kernels,
     layers_in,
     matching,
+    pruned,
     untreated,
     zero_blocks,
     zero_share,
@@ -29,6 +30,11 @@ class Plan:
 
     kernels: tuple[Kernel, ...]
     skipped: tuple[tuple[str, str], ...]
+
+    def others(self, model: Any) -> tuple[Kernel, ...]:
+        """The other kernels of the model that have zeros of an earlier step, which stay."""
+        planned = {kernel.layer for kernel in self.kernels}
+        return tuple(kernel for kernel in pruned(model) if kernel.layer not in planned)
 
 
 @dataclass(frozen=True)

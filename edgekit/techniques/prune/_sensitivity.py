@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.technique import Work
+from edgekit.frameworks._hooks import load_hooks
 from edgekit.frameworks.sparsity import Kernel, set_kernel
 from edgekit.frameworks.training import evaluator
 from edgekit.techniques.prune import Parameters
@@ -26,7 +27,8 @@ def shares(parameters: Parameters, model: Any, plan: Plan, work: Work) -> dict[s
     if not scanned:
         return {}
     data, steps = work.training_data(), levels(parameters.sparsity)
-    measure = evaluator(model, data, parameters, limit=parameters.scan_samples)
+    own = load_hooks(parameters.hooks, work.hooks).loss
+    measure = evaluator(model, data, parameters, limit=parameters.scan_samples, own=own)
     base = measure()[0]
     scans = {}
     with work.progress("prune: sensitivity", len(scanned) * len(steps)) as bar:

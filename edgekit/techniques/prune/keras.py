@@ -12,6 +12,7 @@ from edgekit.core.technique import Models, Work
 from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras, weights_back
 from edgekit.frameworks.keras import save_keras
+from edgekit.frameworks.sparsity import KeepZeros
 from edgekit.lazy import version
 from edgekit.techniques.prune import Parameters
 from edgekit.techniques.prune._engine import callback, ramp_over, stripped, wrapped
@@ -56,7 +57,7 @@ def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
         lambda: wrapped(model, parameters, wanted, ramp),
         parameters,
         title="prune",
-        callbacks=(callback(),),
+        callbacks=(callback(), KeepZeros(plan.others(model))),
         first_epoch=ramp.first_full_epoch(steps // epochs),
     )
     weights_back(stripped(result.model), model)

@@ -10,10 +10,11 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
 from edgekit.core.training import Curve, TrainingOptions
 from edgekit.frameworks import training
+from edgekit.frameworks._hooks import load_hooks
 from edgekit.frameworks.bridge import load_trainable
 from edgekit.frameworks.channels import Groups, find_groups, keep
 from edgekit.frameworks.keras import save_keras
-from edgekit.frameworks.sparsity import kernels, zero_share
+from edgekit.frameworks.sparsity import pruned, zero_share
 from edgekit.techniques.prune_channels import Parameters
 from edgekit.techniques.prune_channels._choice import Plan
 from edgekit.techniques.prune_channels._importance import importance, norms
@@ -22,9 +23,6 @@ from edgekit.techniques.prune_channels._refusals import refuse
 from edgekit.units import format_share
 
 __all__ = ["apply", "check", "verify", "versions"]
-
-_PRUNED = 0.1
-"""A kernel with this share of zeros was pruned before."""
 
 
 def versions() -> Mapping[str, str]:
@@ -77,13 +75,11 @@ def _copies(model: Any) -> Any:
 
 def _rounds(parameters: Parameters) -> list[TrainingOptions]:
     """What each round trains with; the last ones take the epochs that do not divide."""
-    names = [item.name for item in dataclasses.fields(TrainingOptions)]
-    options = TrainingOptions(**{name: getattr(parameters, name) for name in names})
     each, rest = divmod(parameters.epochs, parameters.rounds)
     steps = -(-parameters.min_steps // parameters.rounds)
     return [
         dataclasses.replace(
-            options, epochs=each + (number >= parameters.rounds - rest), min_steps=steps
+            parameters.plain, epochs=each + (number >= parameters.rounds - rest), min_steps=steps
         )
         for number in range(parameters.rounds)
     ]
@@ -93,7 +89,8 @@ def _judged(parameters: Parameters, model: Any, work: Work) -> float | None:
     """What `max_drop` counts from: accuracy on select, or the loss where there is none."""
     if parameters.max_drop is None:
         return None
-    loss, metric = training.evaluate(model, work.training_data(), parameters)
+    own = load_hooks(parameters.hooks, work.hooks).loss
+    loss, metric = training.evaluate(model, work.training_data(), parameters, own=own)
     return loss if metric is None else metric
 
 
@@ -128,8 +125,10 @@ def _note_unscaled(parameters: Parameters, groups: Groups, work: Work) -> None:
 
 def _note_zeros(model: Any, work: Work) -> None:
     """Fine-tuning gives pruned weights values again."""
-    for kernel in kernels(model):
-        share = zero_share(kernel.values)
-        if _PRUNED <= share < 1:
-            reason = "training gives zeros values again; put prune after prune-channels"
-            work.note("not kept", f"{format_share(share)} zeros of {kernel.item}", reason)
+    for kernel in pruned(model):
+        share = format_share(zero_share(kernel.values))
+        reason = (
+            f"training gives its zeros ({share} of its weights) values again; put prune after "
+            "prune-channels"
+        )
+        work.note("not kept", f"{kernel.zeros:,} zeros of {kernel.item}", reason)

@@ -5,16 +5,37 @@ TFLiteConverter folds it into a convolution's integers, but makes a Dense layer 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from edgekit.frameworks.layer_graph import LayerGraph, layer_graph
 from edgekit.frameworks.rebuild import rebuild
+from edgekit.frameworks.sparsity import distinct_values
+from edgekit.techniques.quantize_aware_train._kernels import kept_in
 
-__all__ = ["fold_dense"]
+__all__ = ["Folded", "fold_dense"]
 
 
-def fold_dense(model: Any) -> tuple[Any, tuple[str, ...]]:
-    """Folds where a Dense layer feeds a BatchNormalization alone; also returns these layers' names.
+@dataclass(frozen=True)
+class Folded:
+    """A Dense layer that took in a BatchNormalization, and its different weights before and after.
+
+    `clustered` says whether it came with clusters.
+    """
+
+    name: str
+    clustered: bool
+    before: int
+    after: int
+
+    @property
+    def lost(self) -> bool:
+        """True where the kernel had clusters, and another factor for each output ended them."""
+        return self.clustered and self.after > self.before
+
+
+def fold_dense(model: Any) -> tuple[Any, tuple[Folded, ...]]:
+    """Folds where a Dense layer feeds a BatchNormalization alone; also returns what became of it.
 
     Args:
         model: a functional Keras 3 model; it stays as it is.
@@ -28,13 +49,17 @@ def fold_dense(model: Any) -> tuple[Any, tuple[str, ...]]:
         configs[dense.name] = {**dense.get_config(), "use_bias": True}
         configs[norm.name] = None
     made = rebuild(model, configs)
+    done = []
     for dense, norm in pairs:
         factor, offset = _affine(norm)
         kernel, *bias = dense.get_weights()
         folded = np.asarray(bias[0], np.float64) if bias else 0.0
         new = [kernel * factor, folded * factor + offset]
-        made.get_layer(dense.name).set_weights([values.astype(np.float32) for values in new])
-    return made, tuple(dense.name for dense, _ in pairs)
+        new = [values.astype(np.float32) for values in new]
+        made.get_layer(dense.name).set_weights(new)
+        counts = distinct_values(kernel), distinct_values(new[0])
+        done.append(Folded(dense.name, kept_in(kernel).clusters, *counts))
+    return made, tuple(done)
 
 
 def _norm_after(graph: LayerGraph, call: Any) -> Any:

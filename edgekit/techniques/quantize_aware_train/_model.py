@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgekit.core.data import Array
 
-__all__ = ["TrainedKernel", "calibrate", "fake_quantized", "settle"]
+__all__ = ["TrainedKernel", "calibrate", "fake_quantized", "ranges", "settle"]
 
 _TINY = 1e-6
 
@@ -100,6 +100,17 @@ def _ranges(model: Any) -> Iterator[tuple[Any, Any]]:
             for name in ("_pre_activation_vars", "_post_activation_vars"):
                 if hasattr(activation, name):
                     yield activation.quantizer, getattr(activation, name)
+
+
+def ranges(model: Any) -> NDArray[np.float64]:
+    """The range of each input and activation, a row (least, largest) for each."""
+    import numpy as np
+
+    ends = [
+        (float(held["min_var"].numpy()), float(held["max_var"].numpy()))
+        for _, held in _ranges(model)
+    ]
+    return np.array(ends, np.float64).reshape(-1, 2)
 
 
 def _kernels(model: Any) -> Iterator[tuple[Any, Any, Any]]:

@@ -51,7 +51,8 @@ class LayerPlan:
     `kernel` is the attribute that is quantized, '' for none. `inner` is true where the layer's
     activation is quantized before and (but for fixed ranges) after; `output` where what the layer
     gives is. `reason` says why the layer stays float, '' where it does not; `asked` is true where
-    the user's `skip` says so.
+    the user's `skip` says so. `unclustered` is true for a kernel whose clusters are lost
+    already: what equal weights it has left are not kept.
     """
 
     name: str
@@ -62,6 +63,7 @@ class LayerPlan:
     output: bool = False
     reason: str = ""
     asked: bool = False
+    unclustered: bool = False
 
     @property
     def item(self) -> str:

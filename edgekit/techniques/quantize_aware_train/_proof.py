@@ -1,4 +1,4 @@
-"""Holds the .tflite file against what was trained: integers, zeros, clusters, outputs."""
+"""Holds the .tflite file against what was trained: integers, zeros, clusters, ranges, outputs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from edgekit.errors import PromiseError
 from edgekit.frameworks.keras import graph_names
 from edgekit.frameworks.sparsity import distinct_values, zero_share
 from edgekit.frameworks.tflite import TfliteModel, read_model
-from edgekit.frameworks.tflite_ops import find_float_ops
+from edgekit.frameworks.tflite_ops import FloatOps, find_float_ops
 from edgekit.techniques.quantize_aware_train import Parameters
 from edgekit.techniques.quantize_aware_train._file import by_channel, find_kernel, flaw
 from edgekit.techniques.quantize_aware_train._kernels import Kept
 from edgekit.techniques.quantize_aware_train._model import TrainedKernel
+from edgekit.techniques.quantize_aware_train._outputs import compare
 from edgekit.techniques.quantize_aware_train._plan import LayerPlan
+from edgekit.techniques.quantize_aware_train._ranges import match_ranges
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgekit.core.data import Array
 
-__all__ = ["prove", "record"]
+__all__ = ["prove", "record", "refuse_float"]
 
-_WORST_MEAN = 0.1
-"""The largest mean difference of an output, over the range of what the trained model gives."""
-_LEAST_STEPS = 2.0
-"""A mean difference of this many steps of the output is rounding, whatever the range is."""
 _SHOWN = 5
 _SCHEMES = ("QAT", "PQAT", "CQAT", "PCQAT")
 _MEANINGS = {
@@ -45,14 +46,15 @@ _MEANINGS = {
 def record(
     work: Work,
     kernels: list[TrainedKernel],
+    ranges: NDArray[np.float64],
     probes: tuple[Array, ...],
     outputs: tuple[Array, ...],
 ) -> None:
-    """Keeps the trained kernels, and the trained model's outputs on probes, for `prove`."""
+    """Keeps trained kernels and ranges, and the trained model's outputs on probes, for `prove`."""
     import numpy as np
 
     table = [{"plan": asdict(kernel.plan), "kept": asdict(kernel.kept)} for kernel in kernels]
-    arrays: dict[str, Any] = {"kernels": np.array(json.dumps(table))}
+    arrays: dict[str, Any] = {"kernels": np.array(json.dumps(table)), "ranges": ranges}
     for index, kernel in enumerate(kernels):
         arrays[f"values{index}"] = kernel.values
     arrays |= {f"probes{index}": values for index, values in enumerate(probes)}
@@ -72,7 +74,7 @@ def prove(
     result: Artifact,
     work: Work,
 ) -> None:
-    """Checks ops, inputs and outputs, kernels, size, and outputs on probes, in this order.
+    """Checks ops, inputs and outputs, kernels, ranges, size, and outputs on probes, in this order.
 
     Raises:
         PromiseError: one of them is not what was promised.
@@ -86,6 +88,7 @@ def prove(
     old, new = work.describe(source), work.describe(result)
     _prove_io(parameters, old.signature, new.signature)
     _prove_kernels(before, model, list(_kernels(held)), work)
+    _prove_ranges(held["ranges"], plans, model, work)
     _prove_smaller(old, new, work)
     _prove_outputs(held, old.signature, result, new.signature, work)
 
@@ -110,21 +113,37 @@ def _prove_integer(
     for plan in plans:
         if plan.reason:
             work.note("skipped" if plan.asked else "left in float", plan.item, plan.reason)
-    owners = {plan.name for plan in plans if plan.reason}
-    found = find_float_ops(model, frozenset(), float_io=parameters.io == "float")
-    own = [op for op in found.left if owners.intersection(op[1].split("/"))]
-    other = [op for op in found.left if op not in own]
-    if (other or found.conversions) and not parameters.allow_float:
-        left = ", ".join(f"{kind} '{name}'" for kind, name in (*other, *found.conversions)[:_SHOWN])
-        raise _broken(
-            f"ops of quantized layers stay float: {left}",
-            "allow_float = true accepts them, and notes each",
-        )
-    for kind, name in (*other, *found.conversions):
+    found, other = refuse_float(parameters, plans, model)
+    for kind, name in other:
         work.note("left in float", f"{kind} '{name}'", "the converter has no 8-bit form of it")
     if not found.left and not found.conversions:
         edges = ", QUANTIZE and DEQUANTIZE at the edges aside" if parameters.io == "float" else ""
         work.evidence("all integer", "the ops of the model", f"none computes in float{edges}")
+
+
+def refuse_float(
+    parameters: Parameters, plans: tuple[LayerPlan, ...], model: TfliteModel
+) -> tuple[FloatOps, tuple[tuple[str, str], ...]]:
+    """The float ops of a file, and those of them that are not of a float layer (kind and name).
+
+    Raises:
+        PromiseError: there are such, and `allow_float` is not set.
+    """
+    owners = _float_layers(plans)
+    found = find_float_ops(model, frozenset(), float_io=parameters.io == "float")
+    other = [op for op in found.left if not owners.intersection(op[1].split("/"))]
+    other += found.conversions
+    if other and not parameters.allow_float:
+        left = ", ".join(f"{kind} '{name}'" for kind, name in other[:_SHOWN])
+        raise _broken(
+            f"ops of quantized layers stay float: {left}",
+            "allow_float = true accepts them, and notes each",
+        )
+    return found, tuple(other)
+
+
+def _float_layers(plans: tuple[LayerPlan, ...]) -> frozenset[str]:
+    return frozenset(plan.name for plan in plans if plan.reason)
 
 
 def _prove_io(parameters: Parameters, before: Signature, after: Signature) -> None:
@@ -185,6 +204,25 @@ def _survived(kernel: TrainedKernel, made: Array) -> str:
     return ", ".join(parts) + " in the file"
 
 
+def _prove_ranges(
+    trained: NDArray[np.float64], plans: tuple[LayerPlan, ...], model: TfliteModel, work: Work
+) -> None:
+    """Every scale of an activation is that of a trained range, or one that is prescribed."""
+    strange, met = match_ranges(model, trained, _float_layers(plans))
+    if strange:
+        names = ", ".join(f"'{tensor.name}'" for tensor in strange[:_SHOWN])
+        raise _broken(
+            f"the scale of {len(strange)} activations in the file is no trained one: {names}",
+            "the converter chose a range of its own",
+        )
+    work.evidence(
+        "proven ranges",
+        f"{met} of {len(trained)} trained ranges of activations are in the file",
+        "no activation in the file has another scale, but for the prescribed ones of softmax, "
+        "sigmoid and tanh",
+    )
+
+
 def _prove_smaller(before: Description, after: Description, work: Work) -> None:
     weights, wide = dict(after.bytes_by).get("weights", 0), 4 * before.parameters
     if weights >= wide:
@@ -199,8 +237,6 @@ def _prove_outputs(
     held: Mapping[str, Any], before: Signature, result: Artifact, after: Signature, work: Work
 ) -> None:
     """On the same probes the file gives what the trained model gives, but for rounding."""
-    import numpy as np
-
     probes = [held[f"probes{index}"] for index in range(len(before.inputs))]
     expected = [held[f"outputs{index}"] for index in range(len(before.outputs))]
     names = graph_names(spec.name for spec in before.inputs)
@@ -208,18 +244,17 @@ def _prove_outputs(
     made = work.predict(result, tuple(probes[place] for place in places))
     names = graph_names(spec.name for spec in before.outputs)
     for spec, values in zip(after.outputs, made, strict=True):
-        wanted = np.asarray(expected[names.index(spec.name)], np.float64)
-        gap = np.abs(np.asarray(values, np.float64) - wanted)
+        wanted = expected[names.index(spec.name)]
         step = spec.quantization.scale if spec.quantization else 0.0
-        span, mean = float(np.ptp(wanted)), float(gap.mean())
-        if not mean <= max(_WORST_MEAN * span, _LEAST_STEPS * step):
+        classes = bool(work.training_data().classes)
+        found = compare(wanted, values, step=step, classes=classes)
+        if found.flaw:
             raise _broken(
-                f"output '{spec.name}' of the file differs by {mean:.3g} in the mean from the "
-                f"trained model, whose values span {span:.3g}",
+                f"output '{spec.name}' of the file {found.flaw}",
                 "an op computes otherwise than its fake quantization",
             )
-        found = f"mean difference {mean:.3g}, largest {gap.max():.3g}, of a span of {span:.3g}"
-        if wanted.ndim == 2 and wanted.shape[1] > 1 and work.training_data().classes:
-            same = np.mean(wanted.argmax(axis=1) == np.asarray(values).argmax(axis=1))
-            found += f"; the same class on {100 * same:.1f} % of {len(wanted)} probes"
-        work.evidence("proven close to the trained model", f"output '{spec.name}'", found)
+        figures = f"mean difference {found.mean:.3g}, largest {found.largest:.3g}, "
+        figures += f"of values that vary by {found.spread:.3g} over the probes"
+        if found.same is not None:
+            figures += f"; the same class on {100 * found.same:.1f} % of {len(wanted)} probes"
+        work.evidence("proven close to the trained model", f"output '{spec.name}'", figures)

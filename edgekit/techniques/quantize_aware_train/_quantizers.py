@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,6 +100,8 @@ class _Kernel:
         tf = import_tensorflow()
         values = getattr(layer.layer, self.plan.kernel).numpy()
         self.kept = kept_in(values)
+        if self.plan.unclustered:
+            self.kept = replace(self.kept, clusters=False)
         self._groups = groups(values, self.kept)
         shape = self.limits(tf.constant(values)).shape
         return _limits(layer, name, shape)

@@ -207,6 +207,25 @@ def equal(first: Any, second: Any) -> bool:
     return all(np.array_equal(one, other) for one, other in pairs)
 
 
+def test_what_a_normalization_has_learned_stays(keras: Any) -> None:
+    inputs = keras.Input((4, 4, 2))
+    normal = keras.layers.Normalization(name="normal")
+    normal.adapt(np.random.default_rng(0).normal(5, 3, (20, 4, 4, 2)).astype(np.float32))
+    x = keras.layers.Conv2D(8, 3)(normal(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    made = narrow(model, 0.5, round_to=1).get_layer("normal")
+    image = np.ones((1, 4, 4, 2), np.float32)
+    assert np.array_equal(made(image), normal(image))
+    assert abs(float(np.mean(made(image)))) > 1
+
+
+def test_frozen_layers_are_trainable_where_their_weights_are_new(keras: Any) -> None:
+    model = net(keras, ["residual"], "flatten")
+    model.trainable = False
+    made = narrow(model, 0.5, round_to=2)
+    assert len(made.trainable_weights) == len(net(keras, ["residual"], "flatten").trainable_weights)
+
+
 def test_a_wider_model(keras: Any) -> None:
     model = net(keras, ["concat", "squeeze"], "flatten")
     wider = find_groups(narrow(model, 2.0, round_to=1)).free

@@ -18,7 +18,9 @@ from edgekit.frameworks.sparsity import (
     groups_of_four,
     kernels,
     layers_in,
+    lost_zeros,
     matching,
+    pruned,
     set_kernel,
     untreated,
     zero_blocks,
@@ -108,6 +110,27 @@ class TestModel:
             ("Dense 'out'", "kernel", (3, 2)),
         ]
         assert [k.size for k in found] == [54, 12, 6]
+
+    @pytest.mark.parametrize(("zeros", "count"), [(0, 0), (1, 0), (2, 1), (53, 1), (54, 0)])
+    def test_two_zeros_are_a_pruned_kernel_and_all_are_an_untrained_one(
+        self, zeros: int, count: int
+    ) -> None:
+        from edgekit.frameworks.keras import import_keras
+
+        layers = import_keras().layers
+        inputs = layers.Input((9,))
+        net = import_keras().Model(inputs, layers.Dense(6, name="dense")(inputs))
+        values = np.where(np.arange(54) < zeros, 0, 1).reshape(9, 6)
+        net.get_layer("dense").kernel.assign(values)
+        assert [(k.layer, k.zeros) for k in pruned(net)] == [("dense", zeros)] * count
+
+    def test_zeros_of_a_layer_that_is_gone_are_lost(self, model: Any) -> None:
+        from edgekit.frameworks.keras import import_keras
+
+        inputs = import_keras().layers.Input((2,))
+        other = import_keras().Model(inputs, import_keras().layers.Dense(2, name="x")(inputs))
+        said = lost_zeros(kernels(model), other)
+        assert said == "Conv2D 'conv' is not in the result as it was"
 
     def test_others_with_a_kernel_have_a_reason(self, model: Any) -> None:
         assert [layer.item for layer in untreated(model)] == [

@@ -74,16 +74,16 @@ def source(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sparse(source: Path, folder: Path) -> Path:
-    """The same net with 60 % zeros in one kernel, as after pruning, and one zero in another."""
+    """The same net with 60 % zeros in one kernel, as after pruning, and 6 % in another."""
 
     def prune(values: Any) -> Any:
         return np.where(np.random.default_rng(1).random(values.shape) < 0.6, 0, values)
 
-    def one(values: Any) -> Any:
-        return np.where(np.arange(values.size).reshape(values.shape) == 7, 0, values)
+    def few(values: Any) -> Any:
+        return np.where(np.arange(values.size).reshape(values.shape) % 16 == 7, 0, values)
 
     first = changed(source, "hidden", prune, folder / "first.keras")
-    return changed(first, "conv", one, folder / "sparse.keras")
+    return changed(first, "conv", few, folder / "sparse.keras")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ class TestClusters:
             Note(
                 "sparsity",
                 "zeros of the source",
-                "not kept: no kernel was pruned, the sparsest has 0.0 % zeros",
+                "none to keep: no kernel was pruned (has two zeros or more, and other weights)",
                 True,
             )
         ]
@@ -170,7 +170,26 @@ class TestZeros:
             assert (made[name][before[name] == 0] == 0).all()
             assert distinct_values(made[name]) <= 8
         assert work.noted("sparsity")[0].reason.startswith("kept in 2 kernels: the sparsest has 6")
-        assert "; all zeros kept, 6" in work.noted("proven clusters")[1].reason
+        assert " zeros kept, 6" in work.noted("proven clusters")[1].reason
+
+    def test_few_zeros_are_a_pruned_kernels_too(self, source: Path, sparse: Path) -> None:
+        """Whatever the other kernels have: one rule for all techniques."""
+        from edgekit.techniques.cluster._plan import make_plan
+
+        model = loaded(sparse)
+        hidden = next(k for k in kernels(loaded(source)) if k.layer == "hidden")
+        set_kernel(model, hidden, hidden.values)
+        assert make_plan(options(), model).keep_zeros == {"conv"}
+
+    def test_kernels_that_are_left_alone_keep_their_zeros(
+        self, sparse: Path, work_on: MakeWork
+    ) -> None:
+        work = work_on(sparse)
+        before = {kernel.layer: kernel.values for kernel in kernels(loaded(sparse))}
+        made = cluster(work, options(skip=("hidden",), learning_rate=1e-2))
+        assert (made["hidden"][before["hidden"] == 0] == 0).all()
+        assert not np.array_equal(made["hidden"], before["hidden"])
+        assert work.noted("sparsity")[0].reason.startswith("kept in 2 kernels: the sparsest has 6")
 
     def test_two_clusters_are_zero_and_one_more(self, sparse: Path, work_on: MakeWork) -> None:
         """The engine refuses this number."""
@@ -286,6 +305,13 @@ class TestVerify:
         result = self.broken(done, "hidden", change, tmp_path / "broken.keras")
         with pytest.raises(PromiseError, match=r"zeros of Dense 'hidden' are lost"):
             keras.verify(options(), done.source, result, done)
+
+    def test_lost_zeros_of_a_kernel_that_was_left_alone(
+        self, done: FakeWork, tmp_path: Path
+    ) -> None:
+        result = self.broken(done, "hidden", np.ones_like, tmp_path / "broken.keras")
+        with pytest.raises(PromiseError, match=r"zeros of Dense 'hidden' are lost"):
+            keras.verify(options(skip=("hidden",)), done.source, result, done)
 
     def test_a_layer_is_missing(self, done: FakeWork, tmp_path: Path) -> None:
         from edgekit.frameworks.keras import import_keras

@@ -13,6 +13,7 @@ from fake_work import FakeWork, artifact
 from edgekit.core.artifact import InputScaling
 from edgekit.core.training import TrainingOptions
 from edgekit.errors import PromiseError
+from edgekit.frameworks import training
 from edgekit.techniques.distill import Parameters, keras
 from edgekit.techniques.distill._comparison import alone_options, alone_path
 
@@ -174,11 +175,29 @@ def test_a_student_without_a_metric_is_compared_by_its_loss(work: FakeWork, stud
     assert "accuracy" not in note.reason
 
 
-def test_labels_for_another_loss_are_not_compared(work: FakeWork, student: Path) -> None:
-    work.y = np.zeros((100, 7), np.float32)
+def test_the_users_own_loss_is_compared(work: FakeWork, student: Path) -> None:
+    work.y = np.full((100, 7), 3, np.float32)  # labels that no other loss takes
+    work.hooks["loss"] = lambda true, predicted: true[:, 0]
     save(make_model(2), alone_path(work))
     verify(options(width=0.5), student, work)
-    assert work.noted("not compared")
+    (note,) = work.noted("not better than alone")
+    assert note.reason.startswith("loss 3 against 3")
+
+
+def test_frozen_layers_of_a_narrower_student_are_trained(folder: Path, tmp_path: Path) -> None:
+    model = make_model(8)
+    model.get_layer("conv").trainable = False
+    x, y = make_data()
+    frozen = artifact(save(model, folder / "frozen.keras"), "keras")
+    work = FakeWork(tmp_path, frozen, x=x, y=y, suffix=".keras")
+    parameters = options(width=0.5, baseline=False, learning_rate=0.01)
+    keras.apply(parameters, work.source, work)
+    (note,) = work.noted("made trainable")
+    assert (note.item, note.is_evidence) == ("Conv2D 'conv'", False)
+    from edgekit.techniques.distill._student import build_student
+
+    begun = build_student(parameters, work.source, work, seed=0)
+    assert not np.array_equal(weights(work.output)[0], np.asarray(begun.weights[0]))
 
 
 def test_a_result_with_other_outputs_is_found(work: FakeWork, folder: Path) -> None:
@@ -212,4 +231,4 @@ def test_a_student_from_another_input_range_is_noted(
 
 
 def test_versions_name_what_trains() -> None:
-    assert set(keras.versions()) == {"tensorflow", "keras"}
+    assert keras.versions() == training.versions()

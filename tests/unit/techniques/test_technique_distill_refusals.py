@@ -61,7 +61,8 @@ def test_features_alone_may_teach() -> None:
 def test_files_that_change_the_result() -> None:
     named = Parameters(student="small.keras", teacher=("source", "big.tflite"), hooks="python:h.py")
     assert named.files == (Path("h.py"), Path("big.tflite"), Path("small.keras"))
-    assert Parameters(student="zoo:ds-cnn").files == ()
+    (code,) = Parameters(student="zoo:ds-cnn").files
+    assert code.name == "ds_cnn.py"
     assert Parameters(width=0.5).files == ()
 
 

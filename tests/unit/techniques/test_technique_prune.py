@@ -12,7 +12,7 @@ from fake_work import FakeWork, artifact
 
 from edgekit.core.notes import Note
 from edgekit.errors import PromiseError, UsageError
-from edgekit.frameworks.sparsity import groups_of_four, set_kernel, zero_blocks, zero_share
+from edgekit.frameworks.sparsity import Kernel, groups_of_four, set_kernel, zero_blocks, zero_share
 from edgekit.frameworks.sparsity import kernels as kernels_in
 from edgekit.techniques.prune import Parameters, keras
 
@@ -171,6 +171,36 @@ class TestUnstructured:
         after = stripped(made).get_layer("hidden").kernel.numpy()
         assert ((after == 0) == (np.eye(40, 20) > 0)).all()
 
+    def test_kernels_that_are_left_alone_keep_their_zeros(
+        self, source: Path, work_on: MakeWork, tmp_path: Path
+    ) -> None:
+        model = loaded(source)
+        kernel = next(k for k in kernels_in(model) if k.layer == "hidden")
+        gone = np.eye(40, 20) > 0
+        set_kernel(model, kernel, np.where(gone, 0, kernel.values))
+        work = work_on(saved(model, tmp_path / "few.keras"))
+        made = prune(work, options(skip=("hidden",), learning_rate=1e-2))
+        assert ((made["hidden"] == 0) == gone).all()
+        assert not np.array_equal(made["hidden"], kernel.values)
+
+    def test_half_a_weight_is_rounded_either_way(self) -> None:
+        """The engine makes 53 of 175 zeros where 30 % are asked for."""
+        from edgekit.techniques.prune._plan import Goal
+        from edgekit.techniques.prune._promises import _measure
+
+        def measure(zeros: int, count: int, share: float) -> str:
+            values = np.where(np.arange(count) < zeros, 0.0, 1.0).astype(np.float32)
+            kernel = Kernel("name", "Dense", "kernel", values)
+            return _measure(Parameters(), kernel, Goal(0.0, share))
+
+        for zeros in (52, 53):
+            measure(zeros, 175, 0.3)
+        measure(32, 64, 0.5)
+        measure(63, 64, 0.999)
+        for zeros, count, share in ((31, 64, 0.5), (33, 64, 0.5), (64, 64, 0.999), (51, 175, 0.3)):
+            with pytest.raises(PromiseError):
+                measure(zeros, count, share)
+
 
 class TestStructured:
     def test_blocks(self, source: Path, work_on: MakeWork) -> None:
@@ -248,6 +278,17 @@ class TestSensitivity:
         model = loaded(source)
         assert shares(parameters, model, make_plan(parameters, model), work_on(source)) == {}
 
+    def test_the_users_own_loss_is_scanned(self, source: Path, work_on: MakeWork) -> None:
+        from edgekit.techniques.prune._plan import make_plan
+        from edgekit.techniques.prune._sensitivity import shares
+
+        work, model = work_on(source), loaded(source)
+        work.y = np.zeros((100, 7), np.float32)  # labels that no other loss takes
+        work.hooks["loss"] = lambda true, predicted: true[:, 0]
+        parameters = options(allocation="sensitivity")
+        assert shares(parameters, model, make_plan(parameters, model), work)
+        assert "; loss with it alone pruned: +0 at" in work.noted("sensitivity scan")[0].reason
+
 
 class TestCheck:
     @pytest.mark.parametrize(
@@ -322,6 +363,20 @@ class TestVerify:
         assert caught.value.message == (
             "prune: Dense 'out' was to be left alone, and its zeros rose from 0.0 % to 100.0 %"
         )
+
+    def test_lost_zeros_of_a_kernel_that_was_left_alone(
+        self, done: FakeWork, tmp_path: Path
+    ) -> None:
+        from edgekit.techniques.prune._plan import make_plan
+        from edgekit.techniques.prune._promises import prove_others
+
+        before = loaded(done.output)
+        plan = make_plan(options(skip=("hidden",)), before)
+        with pytest.raises(PromiseError, match=r"640 of 640 zeros of Dense 'hidden' are lost"):
+            kernel = next(k for k in kernels_in(before) if k.layer == "hidden")
+            after = loaded(done.output)
+            set_kernel(after, kernel, np.ones_like(kernel.values))
+            prove_others(before, plan, after)
 
     def test_a_layer_is_missing(self, done: FakeWork, tmp_path: Path) -> None:
         from edgekit.frameworks.keras import import_keras

@@ -139,6 +139,8 @@ class TestSchemes:
         (note,) = work.noted("proven as trained")
         assert note.item == "4 kernels, 640 weights"
         assert work.noted("all integer")
+        (note,) = work.noted("proven ranges")
+        assert note.item == "5 of 5 trained ranges of activations are in the file"
 
     def test_zeros_stay_zero_and_there_are_no_others(self, done: Any) -> None:
         for scheme in ("PQAT", "PCQAT"):
@@ -270,6 +272,27 @@ class TestPromises:
         found = "Dense 'dense': 4 different weights became 5 different integers"
         assert found in self.refusal(work)
 
+    def test_an_activation_with_another_scale(self, broken: Any) -> None:
+        import struct
+
+        work = broken()
+        graph = read_model(work.output).subgraphs[0]
+        (pool,) = [op for op in graph.operations if op.kind == "MAX_POOL_2D"]
+        quantization = graph.tensors[pool.inputs[0]].quantization
+        assert quantization is not None
+        old, new = (struct.pack("<f", quantization.scales[0] * by) for by in (1, 1.001))
+        assert old in work.output.read_bytes()
+        work.output.write_bytes(work.output.read_bytes().replace(old, new))
+        found = "the scale of 3 activations in the file is no trained one: 'small/pointwise/"
+        assert found in self.refusal(work)
+
+    def test_outputs_of_other_probes(self, broken: Any) -> None:
+        work = broken()
+        self.spoil_record(work, outputs0=lambda values: np.roll(values, 1, axis=0))
+        found = self.refusal(work)
+        assert "output 'dense' of the file differs by " in found
+        assert "in the mean from the trained model, whose values vary by " in found
+
     def test_outputs_far_from_the_trained_model(self, broken: Any) -> None:
         work = broken()
         self.spoil_record(work, outputs0=lambda values: values[:, ::-1] + 0.5)
@@ -369,6 +392,84 @@ class TestLayers:
         ops = work.describe(artifact(work.output)).ops
         convs = [any("float" in d for d in op.dtypes) for op in ops if op.kind == "CONV_2D"]
         assert convs == [False, True]
+
+
+def dense_net(*, norm: bool) -> Any:
+    """A clustered Dense layer in front of a BatchNormalization, or not."""
+    from edgekit.frameworks.keras import import_keras
+
+    keras = import_keras()
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    image = keras.Input((6, 6, 3), name="image")
+    x = layers.Dense(8, name="wide")(layers.Flatten(name="flatten")(image))
+    if norm:
+        x = layers.BatchNormalization(name="norm")(x)
+    made = layers.Dense(4, activation="softmax", name="last")(layers.ReLU(name="relu")(x))
+    model = keras.Model(image, made)
+    kernel = model.get_layer("wide").kernel
+    kernel.assign(np.where(kernel.numpy() < 0, -0.125, 0.25))
+    if norm:
+        model.get_layer("norm").gamma.assign(np.linspace(0.5, 2, 8))
+    return model
+
+
+class TestFolding:
+    def test_clusters_that_a_normalization_ends_are_noted_and_not_claimed(
+        self, tmp_path: Path
+    ) -> None:
+        work = saved(dense_net(norm=True), tmp_path)
+        proven(work, trained(work))
+        (note,) = work.noted("clusters lost")
+        assert note.item == "Dense 'wide'"
+        assert note.reason == (
+            "the BatchNormalization behind it is folded into it, which made 16 different weights "
+            "of 2: put fold-batchnorm before cluster"
+        )
+        assert not work.noted("kept (CQAT)")
+        assert not work.noted("trained by CQAT")
+        assert [note.item for note in work.noted("trained by QAT")] == ["wide, last"]
+
+    def test_clusters_without_a_normalization_stay(self, tmp_path: Path) -> None:
+        work = saved(dense_net(norm=False), tmp_path)
+        proven(work, trained(work))
+        assert not work.noted("clusters lost")
+        assert [note.item for note in work.noted("kept (CQAT)")] == ["Dense 'wide'"]
+
+
+class TestBeforeTraining:
+    """What the converter cannot do is said before the first epoch."""
+
+    @pytest.fixture
+    def work(self, tmp_path: Path, monkeypatch: Any) -> FakeWork:
+        from edgekit.frameworks import training
+
+        def never(*args: Any, **options: Any) -> None:
+            raise AssertionError("it is training")
+
+        monkeypatch.setattr(training, "train_in", never)
+        return saved(dense_net(norm=False), tmp_path)
+
+    def test_a_converter_that_fails(self, work: FakeWork, monkeypatch: Any) -> None:
+        from edgekit.techniques.quantize_aware_train import keras as technique
+
+        def convert(function: Any, module: Any, *, trained: str) -> bytes:
+            raise PromiseError("TFLiteConverter failed: because")
+
+        monkeypatch.setattr(technique, "convert", convert)
+        with pytest.raises(PromiseError, match="because"):
+            trained(work)
+
+    def test_ops_that_stay_float(self, work: FakeWork, monkeypatch: Any) -> None:
+        from edgekit.frameworks.keras import concrete_function, load_model
+        from edgekit.frameworks.tflite_converter import convert
+        from edgekit.techniques.quantize_aware_train import keras as technique
+
+        made = convert(*concrete_function(load_model(work.source.path), 1))
+        monkeypatch.setattr(technique, "convert", lambda *given, trained: made)
+        with pytest.raises(PromiseError) as caught:
+            trained(work)
+        assert "ops of quantized layers stay float: FULLY_CONNECTED '" in caught.value.message
 
 
 class TestRefusals:

@@ -17,7 +17,9 @@ from edgekit.techniques.quantize_aware_train import Parameters
 from edgekit.techniques.quantize_aware_train._file import by_channel, find_kernel, flaw
 from edgekit.techniques.quantize_aware_train._kernels import Kept, groups, kept_in
 from edgekit.techniques.quantize_aware_train._model import TrainedKernel
+from edgekit.techniques.quantize_aware_train._outputs import compare
 from edgekit.techniques.quantize_aware_train._plan import LayerPlan
+from edgekit.techniques.quantize_aware_train._ranges import match_ranges
 
 SHAPES = {
     "Conv1D": (3, 4, 5),
@@ -140,3 +142,93 @@ class TestFlaw:
         found = flaw(trained("Conv2D", before, scales="equal"), before, made)
         assert found == "2 different weights became 3 different integers"
         assert flaw(trained("Conv2D", before), before, made) == ""
+
+
+def activations(*quantized: tuple[float, int]) -> Any:
+    """A parsed file with int8 activations of these scales and zero points, and a constant."""
+    tensors = [
+        SimpleNamespace(
+            name=f"net/layer{index}/out",
+            dtype="int8",
+            is_constant=index == len(quantized),
+            quantization=SimpleNamespace(scales=(scale,), zero_points=(zero,)),
+        )
+        for index, (scale, zero) in enumerate((*quantized, (9.0, 9)))
+    ]
+    return SimpleNamespace(subgraphs=(SimpleNamespace(tensors=tensors),))
+
+
+class TestRanges:
+    TRAINED = np.array([[0.0, 2.55], [-1.28, 1.27], [0.5, 5.1]])
+
+    def strange(self, *quantized: tuple[float, int], floats: tuple[str, ...] = ()) -> Any:
+        found, met = match_ranges(activations(*quantized), self.TRAINED, frozenset(floats))
+        return [tensor.name for tensor in found], met
+
+    def test_trained_and_prescribed_ones_are_known(self) -> None:
+        assert self.strange((0.01, -128), (0.01, 0), (0.02, -128)) == ([], 3)
+        assert self.strange((0.01, -128), (0.01, -128), (1 / 256, -128), (1 / 128, 0)) == ([], 1)
+
+    @pytest.mark.parametrize("other", [(0.010002, -128), (0.01, -100), (1 / 256, 0), (0.03, -128)])
+    def test_another_scale_or_zero_point_is_strange(self, other: tuple[float, int]) -> None:
+        assert self.strange((0.01, 0), other) == (["net/layer1/out"], 1)
+
+    def test_what_the_converter_makes_of_a_float_layer_is_its_own(self) -> None:
+        assert self.strange((0.01, 0), (0.5, 0), floats=("layer1",)) == ([], 1)
+
+
+class TestOutputs:
+    """The check of outputs can fail for any number of classes."""
+
+    STEP = 1 / 256
+
+    def sure(self, classes: int, *, turned: int = 0) -> Any:
+        """Outputs of a sure classifier, for 32 probes."""
+        made = np.full((32, classes), 0.1 / (classes - 1))
+        made[np.arange(32), (np.arange(32) + turned) % classes] = 0.9
+        return made
+
+    def flaw(self, wanted: Any, values: Any, *, classes: bool = True) -> str:
+        return compare(wanted, values, step=self.STEP, classes=classes).flaw
+
+    @pytest.mark.parametrize("classes", [2, 10, 20, 100, 1000])
+    def test_outputs_that_ignore_the_input_fail(self, classes: int) -> None:
+        wanted = self.sure(classes)
+        for values in (wanted.mean(axis=0), np.zeros(classes), np.eye(classes)[0]):
+            given = np.broadcast_to(values, wanted.shape)
+            assert "differs by" in self.flaw(wanted, given, classes=False)
+        assert "differs by" in self.flaw(wanted, self.sure(classes, turned=1), classes=False)
+
+    @pytest.mark.parametrize("classes", [2, 10, 20, 100, 1000])
+    def test_rounding_passes(self, classes: int) -> None:
+        wanted = self.sure(classes)
+        noise = np.random.default_rng(0).integers(-2, 3, wanted.shape) * self.STEP
+        found = compare(wanted, wanted + noise, step=self.STEP, classes=True)
+        assert found.flaw == ""
+        assert (found.clear, found.clear_same, found.beyond) == (32, 1.0, 0.0)
+
+    def test_other_classes_fail_however_near_the_values_are(self) -> None:
+        wanted = np.full((32, 4), 0.0)
+        wanted[:, 3] = np.linspace(-100, 100, 32)
+        wanted[:, 0] = wanted[:, 3] + 5 * self.STEP
+        wanted[:, 1] = 101.0 * (np.arange(32) % 3 == 0)
+        values = wanted.copy()
+        values[:, 3] += 7 * self.STEP
+        assert self.flaw(wanted, values, classes=False) == ""
+        assert self.flaw(wanted, values).startswith("has the class of the trained model on ")
+        few = slice(0, 10)
+        assert self.flaw(wanted[few], values[few]) == ""
+
+    def test_classes_that_are_a_matter_of_rounding_do_not_count(self) -> None:
+        wanted = np.full((32, 4), 0.25)
+        wanted[:, 0] += self.STEP
+        found = compare(wanted, wanted[:, ::-1], step=self.STEP, classes=True)
+        assert (found.flaw, found.same, found.clear) == ("", 0.0, 0)
+
+    def test_nan_is_no_likeness(self) -> None:
+        assert "differs by nan" in self.flaw(self.sure(4), self.sure(4) * np.nan)
+
+    def test_a_float_output_takes_its_step_from_the_span(self) -> None:
+        wanted = self.sure(10)
+        found = compare(wanted, wanted + 1.9 * np.ptp(wanted) / 255, step=0.0, classes=False)
+        assert found.beyond == 0
