@@ -25,6 +25,7 @@ __all__ = [
     "load",
     "load_implementation",
     "names",
+    "produces",
     "shipped",
 ]
 
@@ -36,6 +37,8 @@ FAMILIES = (
 
 _DOCSTRING = re.compile(r'\s*"""(.+?)(?:"""|\n)')
 """The first line of a module's docstring; a regular expression, because `list` reads every file."""
+
+_PRODUCES = re.compile(r'^PRODUCES = "(\w+)"$', re.MULTILINE)
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -93,6 +96,19 @@ def implementations(technique: str) -> frozenset[str]:
     if folder.is_dir():
         return frozenset(_file_names(folder))
     return frozenset(getattr(load("techniques", technique), "FORMATS", ()))
+
+
+@cache
+def produces(technique: str, format: str) -> str:
+    """The format that a technique makes of a format: `PRODUCES` of its file, else the same.
+
+    Read from the source as `list` reads summaries: planning imports no implementation.
+    """
+    file = _PACKAGE / "techniques" / technique.replace("-", "_") / f"{format}.py"
+    if not file.is_file():
+        return str(getattr(load_implementation(technique, format), "PRODUCES", format))
+    match = _PRODUCES.search(file.read_text(encoding="utf-8"))
+    return match[1] if match else format
 
 
 @cache

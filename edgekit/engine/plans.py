@@ -25,8 +25,7 @@ def abilities(recipe: Recipe) -> Abilities:
 def _formats(technique: str) -> dict[str, str]:
     """The formats that a technique takes, and what each becomes."""
     return {
-        taken: getattr(catalog.load_implementation(technique, taken), "PRODUCES", taken)
-        for taken in catalog.implementations(technique)
+        taken: catalog.produces(technique, taken) for taken in catalog.implementations(technique)
     }
 
 

@@ -70,6 +70,9 @@ def test_a_technique_has_an_implementation_with_every_hook(name: str) -> None:
         module = importlib.import_module(f"edgekit.techniques.{name.replace('-', '_')}.{format}")
         for hook in ("check", "apply", "verify", "versions"):
             assert callable(getattr(module, hook))
+        made = getattr(module, "PRODUCES", format)
+        assert catalog.produces(name, format) == made
+        assert made in catalog.names("formats")
 
 
 def parameters_of(technique: str) -> tuple[Any, ...]:

@@ -122,7 +122,7 @@ def test_an_unreadable_model(tmp_path: Path, tiny_float: Path) -> None:
         ),
         (
             ("zoo:digits-cnn", "--recipe", "int9", "--target", "cpu-litert"),
-            "error: unknown recipe 'int9'\nhint: did you mean 'int8' or 'int16x8'?\n",
+            "error: unknown recipe 'int9'\nhint: did you mean 'int8' or 'int16x8' or 'qat-int8'?\n",
         ),
         (
             ("zoo:digits-cnn", "--recipe", "int8", "--target", "cpu-litter"),
@@ -182,7 +182,8 @@ TECHNIQUE = '[[technique]]\nname = "quantize"\n'
         ),
         (
             "summary = 'x'\n[[technique]]\nname = 'quantise'\n",
-            "r.toml: technique 1: unknown technique 'quantise'\nhint: did you mean 'quantize'?\n",
+            "r.toml: technique 1: unknown technique 'quantise'\n"
+            "hint: did you mean 'quantize' or 'equalize' or 'quantize-aware-train'?\n",
         ),
         (
             f"summary = 'x'\n{TECHNIQUE}scheme = 'int4x'\n",
