@@ -16,9 +16,7 @@ __all__ = ["Likeness", "compare"]
 _ROUNDING = 2.001
 """A difference of two steps of the output is rounding; float32 adds a little."""
 _WORST = 0.5
-"""The largest mean difference beyond rounding, over that of an output that ignores its input.
-
-The rounding of AVERAGE_POOL_2D alone makes about 0.2 in a ResNet-8."""
+"""The largest mean difference beyond rounding, over that of an output that ignores its input."""
 _CLEAR = 4.0
 """A class is clear where it is ahead of the next by this many steps."""
 _LEAST_SAME = 0.75
