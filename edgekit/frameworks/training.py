@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -36,7 +37,7 @@ from edgekit.frameworks._hooks import Guarded, Hooks, load_hooks
 from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
 from edgekit.frameworks._objectives import choose
 from edgekit.frameworks._precision import mixed
-from edgekit.frameworks._quiet import import_keras, import_tensorflow
+from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras
 from edgekit.frameworks._teachers import Features, Teacher
 from edgekit.frameworks.augmentation import augment, check_augmentation
 from edgekit.lazy import version
@@ -266,8 +267,7 @@ def train(
     _check_samples(data)
     labels = _labels(data.y_train, data.x_train), _labels(data.y_select, data.x_select)
     scope = strategy.scope() if strategy is not None else contextlib.nullcontext()
-    import_keras("training a model").utils.set_random_seed(_draw(seed, 0, 1)[0])
-    _be_deterministic()
+    _seed_all(_draw(seed, 0, 1)[0])
     with scope:
         model = build()
         objective = choose(data, tuple(model.outputs[0].shape), options, own=own.loss)
@@ -297,9 +297,13 @@ def train(
     return TrainingResult(model, curve, resumed_after, _notes(checkpoints, resumed_after, title))
 
 
-def _be_deterministic() -> None:
-    """Asks GPUs for kernels that give the same bits each time; those of CPUs do anyway."""
+def _seed_all(seed: int) -> None:
+    """Seeds both libraries, and asks GPUs for kernels that give the same bits each time (those of
+    CPUs do anyway)."""
     tf = import_tensorflow("training a model")
+    import_keras("training a model").utils.set_random_seed(seed)
+    if "tf_keras" in sys.modules:  # Once seeded it has a generator of its own.
+        import_tf_keras().utils.set_random_seed(seed)
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()
 

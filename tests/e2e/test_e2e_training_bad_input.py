@@ -274,7 +274,7 @@ def test_a_step_that_does_not_fit(
         ("loss = 3\n", "'loss'.*is not a function", ""),
         ("def metrics():\n    return [len]\n", "'metrics' is not a mapping", "return {"),
         ("def metrics():\n    return 1 / 0\n", "own.py, line 2: ZeroDivisionError", ""),
-        ("def callbacks():\n    return {}\n", "'callbacks' is not a list", ""),
+        ("def callbacks():\n    return {}\n", "'callbacks' has a dict, which is no callback", ""),
     ],
 )
 def test_a_hooks_file_that_is_none(content: str, said: str, hint: str, tmp_path: Path) -> None:

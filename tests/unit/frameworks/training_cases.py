@@ -137,4 +137,5 @@ def digest(model: Any) -> str:
 def evaluate_once(build: Callable[[], Any], data: TrainingData) -> float:
     """The loss of an untrained net."""
     library("keras").utils.set_random_seed(7)
+    library("tf_keras").utils.set_random_seed(7)
     return evaluate(build(), data, OPTIONS)[0]
