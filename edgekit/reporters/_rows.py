@@ -17,6 +17,7 @@ from edgekit.reporters._wording import (
     limit_text,
     ratio_text,
     row_of,
+    value_text,
 )
 from edgekit.text import clean
 from edgekit.units import (
@@ -235,7 +236,6 @@ def _with_reason(remark: str, kind: str, reason: str) -> str:
 def _other(key: str, report: Report) -> Row:
     """A row for a limit that no metric above shows."""
     own = [verdict for verdict in report.verdicts if row_of(verdict) == key]
-    value = own[0].value
-    if value is None:
+    if own[0].value is None:
         return Row(key, clean(key), missing=_reason(own))
-    return Row(key, clean(key), result=f"{value:g}", tail=_reason(own))
+    return Row(key, clean(key), result=value_text(own[0]), tail=_reason(own))

@@ -30,6 +30,7 @@ __all__ = [
     "said",
     "timing_text",
     "trimmed",
+    "value_text",
     "verdict_sentence",
 ]
 
@@ -138,6 +139,11 @@ def _wording(metric: str) -> _Wording:
 def row_of(verdict: Verdict) -> str:
     """The table row that a verdict belongs to."""
     return _wording(verdict.metric).row
+
+
+def value_text(verdict: Verdict) -> str:
+    """Writes a measured value as its limit is written; '' where there is none."""
+    return "" if verdict.value is None else _wording(verdict.metric).show(verdict.value)
 
 
 def limit_text(verdict: Verdict, report: Report) -> str:
