@@ -244,19 +244,13 @@ class Loop:
         return [getattr(v, "value", v) if not is_tf_variable(v) else v for v in self.trainable]
 
     def _scaled(self, loss: Any) -> Any:
-        if not self._scales_loss:
-            return loss
-        if is_tf_keras(self.model):
-            return self.optimizer.get_scaled_loss(loss)
-        return self.optimizer.scale_loss(loss)
+        return self.optimizer.scale_loss(loss) if self._scales_loss else loss
 
     @property
     def _scales_loss(self) -> bool:
         return self.options.precision == "mixed-float16"
 
     def _apply(self, gradients: list[Any]) -> None:
-        if self._scales_loss and is_tf_keras(self.model):
-            gradients = self.optimizer.get_unscaled_gradients(gradients)
         pairs = [
             (gradient, variable)
             for gradient, variable in zip(gradients, self.trainable, strict=True)
@@ -305,9 +299,7 @@ class Loop:
                 )
         else:
             optimizer = _optimizer(library, options.optimizer, rate)
-        if self._scales_loss:
-            if is_tf_keras(self.model):
-                return library.mixed_precision.LossScaleOptimizer(optimizer)
+        if self._scales_loss:  # Keras 3 alone: `_precision.mixed` takes no other.
             return library.optimizers.LossScaleOptimizer(optimizer)
         return optimizer
 

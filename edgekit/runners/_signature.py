@@ -1,17 +1,25 @@
-"""The inputs and outputs of a LiteRT interpreter, as specs with names."""
+"""The inputs and outputs of an opened model, as specs with names, and what fits them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from edgekit.core.artifact import Quantization, TensorSpec
+from edgekit.core.artifact import Quantization, Signature, TensorSpec
+from edgekit.errors import UsageError
 
-__all__ = ["ordered", "tensors"]
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+
+__all__ = ["checked", "is_dynamic", "ordered", "shape_text", "tensors"]
 
 
 def tensors(interpreter: Any, side: str) -> list[tuple[int, TensorSpec]]:
-    """Tensor numbers and specs, in the model's order, by the names of its first signature."""
+    """Tensor numbers and specs of a LiteRT interpreter, in the model's order.
+
+    The names are those of its first signature.
+    """
     details = (
         interpreter.get_input_details() if side == "inputs" else interpreter.get_output_details()
     )
@@ -47,3 +55,37 @@ def ordered(
     if set(names) != set(by_name) or len(names) != len(own):
         return own
     return [by_name[name] for name in names]
+
+
+def is_dynamic(signature: Signature) -> bool:
+    """True where every input has an open batch axis."""
+    return all(spec.shape[0] is None for spec in signature.inputs)
+
+
+def checked(signature: Signature, inputs: tuple[Array, ...], path: Path) -> list[Array]:
+    """The inputs as contiguous arrays, once they are what the model takes.
+
+    Raises:
+        UsageError: another number of inputs, or one of another shape or dtype.
+    """
+    import numpy as np
+
+    specs = signature.inputs
+    if len(inputs) != len(specs):
+        raise UsageError(f"{path}: takes {len(specs)} inputs, not {len(inputs)}")
+    for spec, array in zip(specs, inputs, strict=True):
+        fits = len(spec.shape) == array.ndim and all(
+            want in (None, have)
+            for want, have in zip(spec.sample_shape, array.shape[1:], strict=True)
+        )
+        if not fits or array.dtype != spec.dtype:
+            raise UsageError(
+                f"{path}: the input '{spec.name}' takes {spec.dtype} of shape "
+                f"{shape_text(spec.shape)}, not {array.dtype} of shape {shape_text(array.shape)}"
+            )
+    return [np.ascontiguousarray(array) for array in inputs]
+
+
+def shape_text(shape: tuple[int | None, ...]) -> str:
+    """Writes 'Nx8x8x1', with N for an open axis."""
+    return "x".join("N" if size is None else str(size) for size in shape) or "one value"

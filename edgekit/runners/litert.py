@@ -14,7 +14,7 @@ from edgekit.core.runner import Placement
 from edgekit.errors import UsageError
 from edgekit.lazy import version
 from edgekit.runners._litert import Kernels, create, explain
-from edgekit.runners._signature import ordered, tensors
+from edgekit.runners._signature import checked, is_dynamic, ordered, shape_text, tensors
 from edgekit.runners._xnnpack import read_placement
 
 if TYPE_CHECKING:
@@ -115,15 +115,15 @@ class LitertSession:
         Raises:
             UsageError: an input does not fit the model, or the runtime fails on these values.
         """
-        arrays = self._checked(inputs)
+        arrays = checked(self.signature, inputs, self._path)
         count = len(arrays[0])
         while True:
-            rows = min(self._most_rows, count) if self._is_dynamic else self._most_rows
+            rows = min(self._most_rows, count) if is_dynamic(self.signature) else self._most_rows
             try:
                 return tuple(self._run_blocks(arrays, count, rows))
             except (RuntimeError, ValueError) as error:
                 # A batch axis that is dynamic in name only: some later op is fixed to one row.
-                if not self._is_dynamic or rows == 1:
+                if not is_dynamic(self.signature) or rows == 1:
                     raise explain(str(self._path), error) from error
                 self._most_rows = 1
 
@@ -139,28 +139,6 @@ class LitertSession:
     def _closed(self) -> None:
         raise AssertionError("the session is closed")
 
-    def _checked(self, inputs: tuple[Array, ...]) -> list[Array]:
-        import numpy as np
-
-        specs = self.signature.inputs
-        if len(inputs) != len(specs):
-            raise UsageError(f"{self._path}: takes {len(specs)} inputs, not {len(inputs)}")
-        for spec, array in zip(specs, inputs, strict=True):
-            fits = len(spec.shape) == array.ndim and all(
-                want in (None, have)
-                for want, have in zip(spec.sample_shape, array.shape[1:], strict=True)
-            )
-            if not fits or array.dtype != spec.dtype:
-                raise UsageError(
-                    f"{self._path}: the input '{spec.name}' takes {spec.dtype} of shape "
-                    f"{_text(spec.shape)}, not {array.dtype} of shape {_text(array.shape)}"
-                )
-        return [np.ascontiguousarray(array) for array in inputs]
-
-    @property
-    def _is_dynamic(self) -> bool:
-        return all(spec.shape[0] is None for spec in self.signature.inputs)
-
     def _rows_at_once(self) -> int:
         """The model's fixed batch, or as many rows as keep the activations within bounds."""
         specs = self.signature.inputs
@@ -170,7 +148,7 @@ class LitertSession:
                     f"{self._path}: the input '{spec.name}' is a single value without a batch axis",
                     hint="give the input a first axis of size 1 and convert the model again",
                 )
-        if not self._is_dynamic:
+        if not is_dynamic(self.signature):
             return max(spec.shape[0] or 1 for spec in specs)
         return max(
             1, min(_MOST_ROWS, _MOST_ACTIVATION_BYTES // _activation_bytes(self._interpreter))
@@ -180,7 +158,7 @@ class LitertSession:
         import numpy as np
 
         whole = count - count % rows
-        fed = count if self._is_dynamic or whole == count else whole + rows
+        fed = count if is_dynamic(self.signature) or whole == count else whole + rows
         columns: list[list[Array]] = [[] for _ in self._outputs]
         if whole:
             self._loop([array[:whole] for array in arrays], columns, rows)
@@ -225,7 +203,7 @@ def _batched(parts: list[Array], fed: int, rows: int) -> list[Array]:
     if sum(math.prod(part.shape[:1]) for part in parts) == fed and parts[0].ndim:
         return parts
     if rows > 1:
-        raise ValueError(f"an output has the shape {_text(parts[0].shape)} for {rows} samples")
+        raise ValueError(f"an output has the shape {shape_text(parts[0].shape)} for {rows} samples")
     if len({part.shape for part in parts}) > 1:
         raise ValueError("an output changes its shape from sample to sample")
     return [part[None] for part in parts]
@@ -242,7 +220,3 @@ def _activation_bytes(interpreter: Any) -> int:
         if detail["index"] in written
     ]
     return max(1, sum(sizes))
-
-
-def _text(shape: tuple[int | None, ...]) -> str:
-    return "x".join("N" if size is None else str(size) for size in shape) or "one value"

@@ -15,7 +15,7 @@ from edgekit.core.artifact import Signature, TensorSpec
 from edgekit.core.runner import Placement
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.lazy import require, version
-from edgekit.runners._signature import ordered
+from edgekit.runners._signature import checked, is_dynamic, ordered, shape_text
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -136,15 +136,15 @@ class OnnxruntimeSession:
             UsageError: an input does not fit the model, or the runtime fails on these values.
         """
         assert self._native is not None, "the session is closed"
-        arrays = self._checked(inputs)
+        arrays = checked(self.signature, inputs, self._path)
         count = len(arrays[0])
         while True:
-            rows = min(self._most_rows, count) if self._is_dynamic else self._most_rows
+            rows = min(self._most_rows, count) if is_dynamic(self.signature) else self._most_rows
             try:
                 return self._run_blocks(arrays, count, rows)
             except Exception as error:  # The errors of the runtime have no base of their own.
                 # A batch axis that is dynamic in name only: some later op is fixed to one row.
-                if not self._is_dynamic or rows == 1:
+                if not is_dynamic(self.signature) or rows == 1:
                     raise _explain(self._path, error) from error
                 self._most_rows = 1
 
@@ -163,28 +163,6 @@ class OnnxruntimeSession:
     def _nothing_to_repeat(self) -> None:
         raise AssertionError("nothing was run yet")
 
-    def _checked(self, inputs: tuple[Array, ...]) -> list[Array]:
-        import numpy as np
-
-        specs = self.signature.inputs
-        if len(inputs) != len(specs):
-            raise UsageError(f"{self._path}: takes {len(specs)} inputs, not {len(inputs)}")
-        for spec, array in zip(specs, inputs, strict=True):
-            fits = len(spec.shape) == array.ndim and all(
-                want in (None, have)
-                for want, have in zip(spec.sample_shape, array.shape[1:], strict=True)
-            )
-            if not fits or array.dtype != spec.dtype:
-                raise UsageError(
-                    f"{self._path}: the input '{spec.name}' takes {spec.dtype} of shape "
-                    f"{_text(spec.shape)}, not {array.dtype} of shape {_text(array.shape)}"
-                )
-        return [np.ascontiguousarray(array) for array in inputs]
-
-    @property
-    def _is_dynamic(self) -> bool:
-        return all(spec.shape[0] is None for spec in self.signature.inputs)
-
     def _rows_at_once(self) -> int:
         """The model's fixed batch, or as many rows as keep the inputs within bounds."""
         import numpy as np
@@ -196,7 +174,7 @@ class OnnxruntimeSession:
                     f"{self._path}: the input '{spec.name}' has no batch axis, or no shape at all",
                     hint="give the input a shape whose first axis is the batch, and export again",
                 )
-        if not self._is_dynamic:
+        if not is_dynamic(self.signature):
             return max(spec.shape[0] or 1 for spec in specs)
         sizes = [
             math.prod(n or 1 for n in spec.sample_shape) * np.dtype(spec.dtype).itemsize
@@ -210,13 +188,13 @@ class OnnxruntimeSession:
         columns: list[list[Array]] = [[] for _ in self._names]
         for start in range(0, count, rows):
             block = [array[start : start + rows] for array in arrays]
-            if not self._is_dynamic:  # A fixed batch is filled up with the last sample.
+            if not is_dynamic(self.signature):  # A fixed batch is filled up with the last sample.
                 short = rows - len(block[0])
                 block = [np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for a in block]
             found = self._native.run(self._names, self._feed(block))
             for column, array in zip(columns, found, strict=True):
                 column.append(_batched(array, len(block[0])))
-        self._bind([array[-1:] for array in arrays] if self._is_dynamic else block)
+        self._bind([array[-1:] for array in arrays] if is_dynamic(self.signature) else block)
         return tuple(_joined(column)[:count] for column in columns)
 
     def _feed(self, arrays: list[Array]) -> dict[str, Array]:
@@ -271,7 +249,7 @@ def _batched(array: Array, rows: int) -> Array:
     if array.shape[:1] == (rows,):
         return array
     if rows > 1:
-        raise ValueError(f"an output has the shape {_text(array.shape)} for {rows} samples")
+        raise ValueError(f"an output has the shape {shape_text(array.shape)} for {rows} samples")
     return array[None]
 
 
@@ -316,7 +294,3 @@ def _explain(path: Path, error: Exception) -> UsageError:
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     words = lines[0].rstrip(".") if lines else repr(error)
     return UsageError(f"{path}: {runtime} cannot run it: {words}")
-
-
-def _text(shape: tuple[int | None, ...]) -> str:
-    return "x".join("N" if size is None else str(size) for size in shape) or "one value"
