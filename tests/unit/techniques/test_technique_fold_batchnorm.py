@@ -50,7 +50,8 @@ def every_kind() -> Any:
     x = layers.GlobalAveragePooling2D()(norm("activated")(x))
     shared = norm("shared")
     x = layers.Concatenate()([shared(x), shared(-x)])
-    x = layers.Dense(4, use_bias=False)(layers.Dropout(0.1)(norm("dense-ahead")(x)))
+    # Named: the first Dense of a process would be "dense", as the normalization behind it is.
+    x = layers.Dense(4, use_bias=False, name="scores")(layers.Dropout(0.1)(norm("dense-ahead")(x)))
     return randomize(keras.Model(inputs, norm("dense")(x)))
 
 
