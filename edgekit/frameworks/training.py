@@ -79,29 +79,20 @@ class TrainingResult:
     notes: tuple[Note, ...] = ()
 
 
-def versions() -> Mapping[str, str]:
-    """The packages whose versions change what a training gives; '' where one is not installed."""
-    packages = ("tensorflow", "keras", "tf-keras", "ai-edge-litert", "onnxruntime")
+def versions(*engines: str) -> Mapping[str, str]:
+    """The packages whose versions change what a training gives, those of `engines` among them; ''
+    where one is not installed."""
+    packages = ("tensorflow", "keras", "tf-keras", "ai-edge-litert", "onnxruntime", *engines)
     return {package: version(package) for package in packages}
 
 
-def check_trainable(
-    options: TrainingOptions, source: Artifact, models: Models, *, in_tf_keras: bool = False
-) -> None:
+def check_trainable(options: TrainingOptions, source: Artifact, models: Models) -> None:
     """Refuses what a training with these options cannot work with, before any training.
-
-    `in_tf_keras` says that the technique's engine trains a tf_keras model.
 
     Raises:
         UsageError: a hooks file or teacher that cannot be used, an augmentation that does not suit
-            the inputs, no TF_CONFIG for several workers, 16 bits where the engine has none.
+            the inputs, no TF_CONFIG for several workers.
     """
-    if in_tf_keras and options.precision != "float32":
-        raise UsageError(
-            f"precision = '{options.precision}' is not for this technique: its engine, "
-            "tensorflow-model-optimization, computes in float32",
-            hint="leave it out here; fine-tune, distill and prune-channels take it",
-        )
     load_hooks(options.hooks, {})
     before = models.describe(source).signature
     check_augmentation(options.augment, before.inputs)

@@ -10,7 +10,6 @@ from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras, weights_back
 from edgekit.frameworks.keras import save_keras
 from edgekit.frameworks.sparsity import KeepZeros, zero_share
-from edgekit.lazy import version
 from edgekit.techniques.cluster import Parameters
 from edgekit.techniques.cluster._engine import stripped, wrapped
 from edgekit.techniques.cluster._plan import Plan, make_plan
@@ -22,8 +21,7 @@ __all__ = ["apply", "check", "verify", "versions"]
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change the result."""
-    packages = ("tensorflow-model-optimization", "tf-keras")
-    return {**training.versions(), **{name: version(name) for name in packages}}
+    return training.versions("tensorflow-model-optimization")
 
 
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
 from edgekit.core.training import ORIGIN, TrainingOptions
-from edgekit.errors import PromiseError, UsageError
+from edgekit.errors import PromiseError
 from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable
 from edgekit.frameworks.channels import keeps_weights
@@ -36,7 +36,6 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a student that does not fit, layers that are not there, a teacher
     that cannot be opened or says something else."""
     training.check_trainable(parameters, source, models)
-    _check_scaling(parameters, source, models)
     student = check_student(parameters, source, models)
     check_layers(parameters, student, source, models)
 
@@ -75,17 +74,6 @@ def _train(
         features=parameters.pairs if options.teacher else (),
     )
     return result.model
-
-
-def _check_scaling(parameters: Parameters, source: Artifact, models: Models) -> None:
-    """A teacher that is asked about inputs in another range than it learned says nothing."""
-    for name in parameters.teacher:
-        own = source.scaling if name == ORIGIN else models.open(name).scaling
-        if not own.is_identity and own != source.scaling:
-            raise UsageError(
-                f"teacher '{name}' was trained on another input scaling than the model",
-                hint="teach with a model that was trained on inputs of the same range",
-            )
 
 
 def _note_scaling(parameters: Parameters, source: Artifact, work: Work) -> None:

@@ -13,7 +13,6 @@ from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras, weights_back
 from edgekit.frameworks.keras import save_keras
 from edgekit.frameworks.sparsity import KeepZeros
-from edgekit.lazy import version
 from edgekit.techniques.prune import Parameters
 from edgekit.techniques.prune._engine import callback, ramp_over, stripped, wrapped
 from edgekit.techniques.prune._plan import Goal, Plan, goals, make_plan
@@ -25,8 +24,7 @@ __all__ = ["apply", "check", "verify", "versions"]
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change the result."""
-    packages = ("tensorflow-model-optimization", "tf-keras")
-    return {**training.versions(), **{name: version(name) for name in packages}}
+    return training.versions("tensorflow-model-optimization")
 
 
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:

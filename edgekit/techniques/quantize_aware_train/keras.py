@@ -15,7 +15,6 @@ from edgekit.frameworks.keras import concrete_function, load_model, predict, wra
 from edgekit.frameworks.sparsity import check_patterns
 from edgekit.frameworks.tflite import parse
 from edgekit.frameworks.tflite_converter import convert
-from edgekit.lazy import version
 from edgekit.techniques.quantize_aware_train import Parameters
 from edgekit.techniques.quantize_aware_train._fold import Folded, fold_dense
 from edgekit.techniques.quantize_aware_train._model import calibrate, fake_quantized, ranges, settle
@@ -35,13 +34,12 @@ _SHOWN = 5
 
 def versions() -> Mapping[str, str]:
     """The packages whose versions change the result."""
-    packages = ("tensorflow-model-optimization", "tf-keras")
-    return {**training.versions(), **{name: version(name) for name in packages}}
+    return training.versions("tensorflow-model-optimization")
 
 
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a model that cannot be trained so, and for layers that stay float."""
-    training.check_trainable(parameters, source, models, in_tf_keras=True)
+    training.check_trainable(parameters, source, models)
     for spec in models.describe(source).signature.inputs:
         if spec.dtype != "float32" or None in spec.sample_shape:
             raise UsageError(
