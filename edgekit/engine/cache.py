@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import fcntl
 import hashlib
 import json
@@ -119,13 +118,10 @@ class StepCache:
                 "curves": [dataclasses.asdict(curve) for curve in step.curves],
             }
             (entry / "step.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            if self.find(key, digest_of=digest_of) is None:
-                remove(folder)
-                try:
-                    os.replace(entry, folder)
-                except OSError as error:  # a twin was faster
-                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                        raise
+            with self._lock("store"):  # or the twin's could be the entry that is removed
+                if self.find(key, digest_of=digest_of) is None:
+                    remove(folder)
+                    os.rename(entry, folder)
         stored = self.find(key, digest_of=digest_of)
         if stored is None:
             raise UsageError(f"EDGEKIT_CACHE '{self.root}' loses what is written to it")
@@ -147,19 +143,27 @@ class StepCache:
 
         One run at a time has it: a second one waits, and then finds the step in the cache.
         """
-        with disk_errors("EDGEKIT_CACHE", self.root):
-            lock = (self.root / "training" / f"{key}.lock").open("w", encoding="utf-8")
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._lock(f"training/{key}"):
             folder = self.root / "training" / key
             with disk_errors("EDGEKIT_CACHE", self.root):
                 folder.mkdir(parents=True, exist_ok=True)
             yield folder
 
+    @contextlib.contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        """Waits until no other run has the lock of that name; one that is killed has it no more."""
+        with disk_errors("EDGEKIT_CACHE", self.root):
+            lock = (self.root / f"{name}.lock").open("w", encoding="utf-8")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _sweep(self) -> None:
-        """Removes what runs that were killed left behind: scratch after a week (a step may
-        train for days), checkpoints, which
-        the same run would go on from, after a month."""
+        """Removes what runs that were killed left behind.
+
+        Scratch after a week (a step may train for days), checkpoints, which the same run would go
+        on from, after a month.
+        """
         for name, seconds in _STALE_SECONDS.items():
             for left in (self.root / name).iterdir():
                 with contextlib.suppress(OSError):

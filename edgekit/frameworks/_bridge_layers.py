@@ -18,6 +18,8 @@ from edgekit.frameworks._bridge_values import (
 __all__ = ["copy_trainable", "copy_weights", "counterpart"]
 
 _BASE = frozenset({"name", "dtype"})
+_NOT_CARRIED = frozenset({"Lambda", "SpectralNormalization"})
+"""Code without a configuration; a layer that keeps weights of other shapes in each library."""
 _TYPES: Mapping[tuple[Library, str], str] = {("keras", "ThresholdedReLU"): "ReLU"}
 _RENAMED: Mapping[tuple[Library, str, str], str] = {
     ("tf_keras", "LeakyReLU", "negative_slope"): "alpha",
@@ -103,7 +105,7 @@ def _class(source: type, target: Library) -> type:
         found = getattr(module, source.__name__, None)
         if found is not None and target == "tf_keras":  # or no model that holds it can be cloned
             library(target).utils.register_keras_serializable(PACKAGE)(found)
-    if found is None or package not in ("keras", "tf_keras") or source.__name__ == "Lambda":
+    if found is None or package not in ("keras", "tf_keras") or source.__name__ in _NOT_CARRIED:
         raise NoCounterpartError(f"the type '{source.__name__}'")
     return found
 

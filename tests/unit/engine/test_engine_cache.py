@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +23,9 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def made(cache: StepCache, text: str = "weights") -> CachedStep:
-    path = cache.root / "model.x"
-    path.write_text(text)
+def made(cache: StepCache) -> CachedStep:
+    path = Path(tempfile.mkdtemp(dir=cache.root)) / "model.x"
+    path.write_text("weights")
     return CachedStep(path, digest(path), 1.5, (Note("skipped", "conv1", "why"),))
 
 
@@ -75,22 +77,18 @@ def test_a_twin_stored_meanwhile_is_kept(tmp_path: Path) -> None:
     assert cache.store("key", made(cache), digest_of=digest).path.stat().st_ino == inode
 
 
-def test_a_twin_that_lands_in_between_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The twin appears after the look and before the rename, which then meets a full folder."""
-    cache, other = StepCache(tmp_path), StepCache(tmp_path)
-    replace = os.replace
+def test_many_at_once_all_succeed(tmp_path: Path) -> None:
+    """Over a damaged entry too, which each of them may be the one to replace."""
 
-    def late(source: Path, target: Path) -> None:
-        monkeypatch.setattr(os, "replace", replace)
-        other.store("key", made(other, "twin"), digest_of=digest)
-        replace(source, target)
+    def store(number: int) -> str:
+        cache = StepCache(tmp_path)
+        return cache.store(f"key{number // 8}", made(cache), digest_of=digest).path.read_text()
 
-    first = made(cache)
-    monkeypatch.setattr(os, "replace", late)
-    stored = cache.store("key", first, digest_of=digest)
-    assert stored.path.read_text() in ("twin", "weights")
+    for number in range(0, 10, 2):
+        (tmp_path / "steps" / f"key{number}").mkdir(parents=True)
+        (tmp_path / "steps" / f"key{number}" / "step.json").write_text("{")
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(store, range(80))) == {"weights"}
 
 
 @pytest.mark.parametrize(("folder", "days"), [("scratch", 7), ("training", 30)])

@@ -380,6 +380,10 @@ def test_a_layer_without_counterpart(keras: Any) -> None:
         (Dense(2, name="x"), "(Dense): the type 'Dense' has"),
         (layers.Lambda(lambda x: x, name="x"), "(Lambda): the type 'Lambda' has"),
         (
+            layers.SpectralNormalization(layers.Dense(2), name="x"),
+            "(SpectralNormalization): the type 'SpectralNormalization' has",
+        ),
+        (
             layers.TimeDistributed(Own(), name="x"),
             "(TimeDistributed): the type 'Own' inside it has",
         ),
@@ -412,10 +416,17 @@ def _own_l2(keras: Any) -> Any:
     return OwnL2()
 
 
-def test_a_layer_that_fails_in_the_other_keras(keras: Any) -> None:
-    layer = keras.layers.SpectralNormalization(keras.layers.Dense(2), name="s")
-    with pytest.raises(UsageError, match=r"'s' \(SpectralNormalization\) cannot be carried"):
-        bridge.to_tf_keras(sequence(keras, (3,), layer))
+def test_a_layer_that_fails_in_the_other_keras(
+    keras: Any, tf_keras: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(self: Any, shape: Any) -> None:
+        raise ValueError(f"no {shape[-1]} channels here")
+
+    monkeypatch.setattr(tf_keras.layers.Dense, "build", build)
+    with pytest.raises(
+        UsageError, match=r"'s' \(Dense\) cannot be carried to tf_keras: .*no 3 channels here"
+    ):
+        bridge.to_tf_keras(sequence(keras, (3,), keras.layers.Dense(2, name="s")))
 
 
 def test_what_keras_3_has_not(tf_keras: Any) -> None:
