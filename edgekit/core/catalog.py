@@ -25,6 +25,7 @@ __all__ = [
     "load",
     "load_implementation",
     "names",
+    "prepared_by",
     "produces",
     "shipped",
 ]
@@ -38,7 +39,7 @@ FAMILIES = (
 _DOCSTRING = re.compile(r'\s*"""(.+?)(?:"""|\n)')
 """The first line of a module's docstring; a regular expression, because `list` reads every file."""
 
-_PRODUCES = re.compile(r'^PRODUCES = "(\w+)"$', re.MULTILINE)
+_CONSTANT = r'^{} = "([\w-]+)"$'
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -100,15 +101,23 @@ def implementations(technique: str) -> frozenset[str]:
 
 @cache
 def produces(technique: str, format: str) -> str:
-    """The format that a technique makes of a format: `PRODUCES` of its file, else the same.
+    """The format that a technique makes of a format: `PRODUCES` of its file, else the same."""
+    return _constant("PRODUCES", technique, format) or format
 
-    Read from the source as `list` reads summaries: planning imports no implementation.
-    """
+
+@cache
+def prepared_by(technique: str, format: str) -> str:
+    """The technique that must have worked before this one: `PREPARED_BY` of its file, else ''."""
+    return _constant("PREPARED_BY", technique, format)
+
+
+def _constant(name: str, technique: str, format: str) -> str:
+    """Read from the source as `list` reads summaries: planning imports no implementation."""
     file = _PACKAGE / "techniques" / technique.replace("-", "_") / f"{format}.py"
     if not file.is_file():
-        return str(getattr(load_implementation(technique, format), "PRODUCES", format))
-    match = _PRODUCES.search(file.read_text(encoding="utf-8"))
-    return match[1] if match else format
+        return str(getattr(load_implementation(technique, format), name, ""))
+    match = re.search(_CONSTANT.format(name), file.read_text(encoding="utf-8"), re.MULTILINE)
+    return match[1] if match else ""
 
 
 @cache

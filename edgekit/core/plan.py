@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +17,12 @@ __all__ = ["Abilities", "Plan", "Step", "make_plan"]
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the planner may use: technique -> the formats it takes and what each becomes, and the
-    pairs that can be converted."""
+    """What the planner may use: technique -> the formats it takes and what each becomes, the
+    pairs that can be converted, and what prepares a technique on a format: a step of its own."""
 
     techniques: Mapping[str, Mapping[str, str]]
     conversions: frozenset[tuple[str, str]]
+    preparations: Mapping[tuple[str, str], RecipeStep] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def make_plan(
     """Walks the recipe holding the current format, inserting conversions where they are needed.
 
     If a technique has an implementation for the current format it is used; otherwise the conversion
-    towards the target's format is inserted and the technique looked up again. At the end the model
-    is converted to the target's format.
+    towards the target's format is inserted and the technique looked up again. What prepares a
+    technique is inserted before it, once. At the end the model is converted to the target's format.
 
     Raises:
         UsageError: a technique cannot work on any format on the way, or no conversion leads there.
@@ -114,6 +115,9 @@ def make_plan(
             raise UsageError(
                 f"{where} cannot work on a {current} model", hint=_order_hint(steps, formats)
             )
+        first = abilities.preparations.get((wanted.technique, current))
+        if first is not None and first.technique not in {step.name for step in steps}:
+            steps.append(Step("technique", first.technique, current, current, first.parameters))
         produced = formats[current]
         steps.append(Step("technique", wanted.technique, current, produced, wanted.parameters))
         current = produced

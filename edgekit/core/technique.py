@@ -108,6 +108,14 @@ class Pass(Protocol):
 
     A module in `techniques/NAME/FORMAT.py` works on that format, and keeps it unless it has
     `PRODUCES`. A module in `conversions/SOURCE_to_TARGET.py` also has `Parameters`.
+
+    It may also have:
+        `PREPARED_BY = "NAME"`: the technique that the planner inserts before the first step that
+        says so, with its default parameters, where the recipe does not name it itself;
+        `rungs(parameters) -> tuple[Rung, ...]` and `rank(parameters, source, work)
+        -> tuple[tuple[str, float], ...]`, for a technique whose parameters have `ladder`: what is
+        tried in which order, and the names of the ops that cost the most accuracy, the worst
+        first, each with what it costs. `work` declares what the parameters' `needs` say.
     """
 
     def check(self, parameters: Any, source: Artifact, models: Models) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekit.core import catalog
 from edgekit.core.plan import Abilities, Plan, make_plan
-from edgekit.core.recipe import Recipe
+from edgekit.core.recipe import Recipe, RecipeStep
 from edgekit.core.target import Target
 
 __all__ = ["abilities", "plan_for"]
@@ -17,9 +17,14 @@ __all__ = ["abilities", "plan_for"]
 
 def abilities(recipe: Recipe) -> Abilities:
     """What the planner may use for a recipe, from what lies in the folders."""
-    return Abilities(
-        {step.technique: _formats(step.technique) for step in recipe.steps}, catalog.conversions()
-    )
+    techniques = {step.technique: _formats(step.technique) for step in recipe.steps}
+    preparations = {
+        (name, taken): RecipeStep(first, catalog.load("techniques", first).Parameters())
+        for name, formats in techniques.items()
+        for taken in formats
+        if (first := catalog.prepared_by(name, taken))
+    }
+    return Abilities(techniques, catalog.conversions(), preparations)
 
 
 def _formats(technique: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit import lazy
 from edgekit.core.description import Weight
-from edgekit.formats import _onnx_read
+from edgekit.frameworks import onnx_files
 
 __all__ = ["bytes_by", "dtype_name", "stored", "trained_names", "weight"]
 
@@ -29,7 +29,7 @@ def weight(tensor: Any) -> Weight:
 def stored(tensor: Any) -> int:
     """The bytes that a tensor's values take, in the file or beside it."""
     if tensor.data_location == tensor.EXTERNAL:
-        return _onnx_read.external_info(tensor)[2] or _expected(tensor)
+        return onnx_files.external_info(tensor)[2] or _expected(tensor)
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data)
     bare = type(tensor)()
@@ -48,7 +48,7 @@ def trained_names(model: Any) -> set[str]:
     """Integer tensors that stand for trained values: quantized weights and biases."""
     return {
         name
-        for graph in _onnx_read.all_graphs(model)
+        for graph in onnx_files.all_graphs(model)
         for node in graph.node
         for position, name in enumerate(node.input)
         if (node.op_type, position) in (("DequantizeLinear", 0), ("QLinearConv", 8))
@@ -58,9 +58,9 @@ def trained_names(model: Any) -> set[str]:
 def bytes_by(path: Path, model: Any, tensors: list[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Splits the file and its external data; shared external data counts once."""
     inside = sum(stored(tensor) for tensor in tensors if tensor.data_location != tensor.EXTERNAL)
-    outside = sum(file.stat().st_size for file in _onnx_read.external_files(path, model))
+    outside = sum(file.stat().st_size for file in onnx_files.external_files(path, model))
     spans = {
-        (*_onnx_read.external_info(tensor)[:2], stored(tensor))
+        (*onnx_files.external_info(tensor)[:2], stored(tensor))
         for tensor in tensors
         if tensor.data_location == tensor.EXTERNAL
     }
@@ -79,7 +79,7 @@ def bytes_by(path: Path, model: Any, tensors: list[Any]) -> tuple[int, tuple[tup
 
 def _name_bytes(model: Any) -> int:
     total = 0
-    for graph in _onnx_read.all_graphs(model):
+    for graph in onnx_files.all_graphs(model):
         for node in graph.node:
             total += sum(len(name.encode()) for name in (node.name, *node.input, *node.output))
         for item in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
@@ -89,9 +89,9 @@ def _name_bytes(model: Any) -> int:
 
 def _metadata_bytes(model: Any) -> int:
     texts = [model.doc_string, model.producer_name, model.producer_version, model.domain]
-    for holder in (model, *_onnx_read.all_graphs(model)):
+    for holder in (model, *onnx_files.all_graphs(model)):
         texts += [text for item in holder.metadata_props for text in (item.key, item.value)]
-    for graph in _onnx_read.all_graphs(model):
+    for graph in onnx_files.all_graphs(model):
         texts += [graph.doc_string]
         for node in graph.node:
             texts += [node.doc_string]

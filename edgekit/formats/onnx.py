@@ -8,9 +8,9 @@ from typing import Any
 from edgekit import lazy
 from edgekit.core.artifact import InputScaling, Signature, TensorSpec
 from edgekit.core.description import Description, Op
-from edgekit.formats import _onnx_macs, _onnx_read, _onnx_weights
+from edgekit.formats import _onnx_macs, _onnx_weights
 from edgekit.formats._onnx_macs import Shape
-from edgekit.frameworks import files, scaling
+from edgekit.frameworks import files, onnx_files, scaling
 
 __all__ = [
     "SUFFIXES",
@@ -33,29 +33,29 @@ _INDEX_DTYPES = frozenset({"int32", "int64", "uint32", "uint64", "bool", "string
 
 def sniff(path: Path) -> bool:
     """By the first protobuf fields."""
-    return path.is_file() and _onnx_read.looks_like_onnx(path)
+    return path.is_file() and onnx_files.looks_like_onnx(path)
 
 
 def check(path: Path) -> None:
     """Checks the outer fields; with the package onnx, everything."""
-    _onnx_read.check_wire(path)
+    onnx_files.check_wire(path)
     if lazy.is_installed("onnx"):
-        _onnx_read.check_model(path)
+        onnx_files.check_model(path)
 
 
 def digest(path: Path) -> str:
     """The digest of the file, or of the file and its external data."""
-    parts = _onnx_read.digests(path)
+    parts = onnx_files.digests(path)
     return parts[""] if len(parts) == 1 else files.digest_parts(parts)
 
 
 def describe(path: Path) -> Description:
     """Reads signature, nodes of all graphs, weights, and bytes; shapes are inferred."""
-    model = _onnx_read.load(path)
+    model = onnx_files.load(path)
     types, notes = _inferred(model)
     tensors = [
         tensor
-        for tensor in _onnx_read.all_tensors(model)
+        for tensor in onnx_files.all_tensors(model)
         if tensor.dims or _onnx_weights.stored(tensor)
     ]
     weights = tuple(_onnx_weights.weight(tensor) for tensor in tensors)
@@ -80,14 +80,14 @@ def describe(path: Path) -> Description:
 
 def read_scaling(path: Path) -> InputScaling | None:
     """Reads the metadata property 'edgekit'."""
-    properties = {item.key: item.value for item in _onnx_read.load(path).metadata_props}
+    properties = {item.key: item.value for item in onnx_files.load(path).metadata_props}
     text = properties.get(scaling.KEY)
     return None if text is None else scaling.load(text, where=str(path))
 
 
 def write_scaling(path: Path, value: InputScaling) -> None:
     """Writes the metadata property 'edgekit'; external data stays where it is."""
-    model = _onnx_read.load(path)
+    model = onnx_files.load(path)
     kept = [item for item in model.metadata_props if item.key != scaling.KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
@@ -105,7 +105,7 @@ def _inferred(model: Any) -> tuple[dict[str, tuple[str, Shape | None]], tuple[st
     except Exception as error:
         notes = (f"shapes could not be inferred: {str(error).splitlines()[0][:200]}",)
     types: dict[str, tuple[str, Shape | None]] = {}
-    for graph in _onnx_read.all_graphs(model):
+    for graph in onnx_files.all_graphs(model):
         for value in (*graph.value_info, *graph.input, *graph.output):
             if value.type.WhichOneof("value") == "tensor_type":
                 types[value.name] = _type(value)
@@ -154,13 +154,13 @@ def _ops(
     shapes = {name: shape for name, (_, shape) in types.items() if shape is not None}
     nodes = [
         node
-        for graph in _onnx_read.all_graphs(model)
+        for graph in onnx_files.all_graphs(model)
         for node in graph.node
         if node.op_type != "Constant"
     ]
     constants = constants | {
         node.output[0]
-        for graph in _onnx_read.all_graphs(model)
+        for graph in onnx_files.all_graphs(model)
         for node in graph.node
         if node.op_type == "Constant" and node.output
     }

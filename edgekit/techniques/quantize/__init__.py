@@ -9,9 +9,12 @@ from typing import ClassVar, Literal
 from edgekit.core.data import SplitName
 from edgekit.core.technique import Trait
 
-__all__ = ["STATIC", "Parameters", "Scheme"]
+__all__ = ["STATIC", "Parameters", "Ranges", "Scheme"]
 
-Scheme = Literal["int8", "int16x8", "dynamic-int8", "weight-only-int8", "float16"]
+Scheme = Literal[
+    "int8", "int16x8", "dynamic-int8", "weight-only-int8", "weight-only-int4", "float16"
+]
+Ranges = Literal["min-max", "average", "entropy", "percentile"]
 
 STATIC: frozenset[Scheme] = frozenset({"int8", "int16x8"})
 """The schemes in which every op computes in integers, with ranges from calibration data."""
@@ -29,7 +32,16 @@ class Parameters:
         3. `dynamic-int8`: weights int8; activations stay float, and the runtime's kernels make
            them int8 on the fly. No data is needed.
         4. `weight-only-int8`: weights int8, made float again before each op: small, not faster.
-        5. `float16`: weights float16, made float32 again before each op.
+        5. `weight-only-int4`: weights int4 in blocks, for .onnx only.
+        6. `float16`: weights float16; a .tflite makes them float32 again before each op, an .onnx
+           computes in float16.
+
+    `op_types` are the kinds of op to treat, in the format's own names (`Conv`, CONV_2D); all by
+    default. `skip` are patterns of the names of ops that stay as they are.
+
+    `ladder = true` keeps the recipe's `max_accuracy_drop` by trying: where the drop on the select
+    split is larger, the next rung is tried, and the first that holds is taken (`Rung`s of the
+    format's own; `edgekit explain` prints them).
 
     What it leaves: biases under 3 to 5, constants of ops that have no weights (ADD, MUL) under
     3 to 5, ops that `skip` matches. Each of these is a note in the report.
@@ -38,7 +50,9 @@ class Parameters:
     `"average"` is the engine's own default, a moving average of each sample's minimum and maximum
     (0.95 old, 0.05 new). The average cuts values off: on a digits net the outputs are 13 times
     further from the float model's (RMS) at the same top-1, and where 16 bits are there to hold the
-    range it gains nothing. Try it where single outliers make the steps too coarse.
+    range it gains nothing. Try it where single outliers make the steps too coarse. `"entropy"` (the
+    range that loses the least information, by Kullback-Leibler divergence) and `"percentile"`
+    (99.999 % of the values) are for .onnx.
 
     Weights are symmetric, with one scale for each output channel (`per_channel`) or for each
     tensor. Scale and zero point as in Jacob et al., arXiv:1712.05877.
@@ -54,10 +68,12 @@ class Parameters:
     scheme: Scheme
     io: Literal["integer", "float"] = "integer"
     samples: int = 128
-    ranges: Literal["min-max", "average"] = "min-max"
+    ranges: Ranges = "min-max"
     per_channel: bool = True
+    op_types: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     allow_float: bool = False
+    ladder: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.samples <= _MAX_SAMPLES:
@@ -76,6 +92,8 @@ class Parameters:
             raise ValueError("per_channel = false is for int8 weights: float16 has no scales")
         if "" in self.skip:
             raise ValueError("skip has an empty pattern")
+        if "" in self.op_types:
+            raise ValueError("op_types has an empty name")
 
     @property
     def is_static(self) -> bool:
@@ -84,8 +102,9 @@ class Parameters:
 
     @property
     def needs(self) -> Mapping[SplitName, int]:
-        """Calibration samples for the static schemes, nothing for the others."""
-        return {"calibrate": 1} if self.is_static else {}
+        """Calibration samples for the static schemes, samples to decide on for a ladder."""
+        wanted: dict[SplitName, int] = {"calibrate": 1} if self.is_static else {}
+        return {**wanted, "select": 1} if self.ladder else wanted
 
     @property
     def activation_bits(self) -> int:

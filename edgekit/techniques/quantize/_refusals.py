@@ -25,11 +25,26 @@ def refuse(parameters: Parameters, source: Description) -> None:
         UsageError: it is quantized already, has ops or tensors that cannot be treated, has no
             weight to quantize, or no op that `skip` matches.
     """
+    _refuse_elsewhere(parameters)
     _refuse_quantized(parameters, source)
     _refuse_unknown(source)
     _refuse_weightless(source)
     _refuse_control_flow(parameters, source)
     _refuse_idle_skip(parameters, source)
+
+
+def _refuse_elsewhere(parameters: Parameters) -> None:
+    """What only .onnx files can be quantized with."""
+    if parameters.scheme == "weight-only-int4":
+        raise UsageError(
+            "quantize: scheme 'weight-only-int4' is for .onnx models",
+            hint='scheme = "weight-only-int8" works on a .tflite',
+        )
+    if parameters.ranges in ("entropy", "percentile"):
+        raise UsageError(
+            f"quantize: ranges '{parameters.ranges}' is for .onnx models",
+            hint='ranges = "min-max" or "average" work on a .tflite',
+        )
 
 
 def _refuse_quantized(parameters: Parameters, source: Description) -> None:
