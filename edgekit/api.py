@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,14 +33,17 @@ def compress(
     force: bool = False,
     progress: Progress = silent,
     hooks: Mapping[str, Any] | None = None,
+    output: str | None = None,
+    inputs: Sequence[str] = (),
 ) -> Report:
     """Compresses a model for a target, writes it and its reports into `out`, returns the report.
 
     `model` is a path or 'zoo:NAME'; `recipe` and `target` are shipped names or paths of TOML
-    files; `data` is 'digits' or 'KIND:PATH'. Broken limits are in `report.verdicts`. `hooks` are
-    the user's own functions for every training step of the recipe, by name: loss, optimizer,
-    metrics, callbacks, augment, train_epoch (docs/training.md). What they made is never taken from
-    the cache by another process, because a function has no digest; a hooks file has.
+    files; `data` is 'digits' or 'KIND:PATH'; `output` names the output to judge, `inputs` are
+    NAME=1x3x224x224 for inputs that are open in the file. Broken limits are in `report.verdicts`.
+    `hooks` are the user's own functions for every training step of the recipe, by name: loss,
+    optimizer, metrics, callbacks, augment, train_epoch (docs/training.md). What they made is never
+    taken from the cache by another process, because a function has no digest; a hooks file has.
 
     Raises:
         edgekit.errors.UsageError: the request is wrong; nothing was written.
@@ -53,12 +56,13 @@ def compress(
         recipe=recipe,
         target=target,
         out=Path(out),
-        data=_request(data, data_options, task),
+        data=_request(data, data_options, task, output),
         seed=seed,
         threads=threads,
         force=force,
         bars=progress,
         hooks=hooks,
+        inputs=inputs,
     )
 
 
@@ -69,6 +73,8 @@ def validate(
     target: str | None = None,
     data_options: str = "",
     task: str | None = None,
+    output: str | None = None,
+    inputs: Sequence[str] = (),
     seed: int = 0,
     threads: int | None = None,
 ) -> Score:
@@ -79,8 +85,14 @@ def validate(
     """
     from edgekit.engine import validate as engine
 
-    request = DataRequest(data, data_options, task)
-    found = engine.validate(str(model), data=request, target=target, seed=seed, threads=threads)
+    found = engine.validate(
+        str(model),
+        data=DataRequest(data, data_options, task, output),
+        target=target,
+        seed=seed,
+        inputs=inputs,
+        threads=threads,
+    )
     return found.score
 
 
@@ -90,6 +102,7 @@ def bench(
     target: str | None = None,
     data: str | None = None,
     data_options: str = "",
+    inputs: Sequence[str] = (),
     seed: int = 0,
     threads: int | None = None,
 ) -> Benchmark:
@@ -100,8 +113,10 @@ def bench(
     """
     from edgekit.engine import singles
 
-    request = _request(data, data_options, None)
-    return singles.bench(str(model), target=target, data=request, seed=seed, threads=threads)
+    request = _request(data, data_options)
+    return singles.bench(
+        str(model), target=target, data=request, seed=seed, inputs=inputs, threads=threads
+    )
 
 
 def convert(
@@ -112,6 +127,7 @@ def convert(
     data: str | None = None,
     data_options: str = "",
     conversion_options: str = "",
+    inputs: Sequence[str] = (),
     seed: int = 0,
     force: bool = False,
 ) -> Conversion:
@@ -127,9 +143,10 @@ def convert(
         str(model),
         to=to,
         out=Path(out),
-        data=_request(data, data_options, None),
+        data=_request(data, data_options),
         conversion_options=conversion_options,
         seed=seed,
+        inputs=inputs,
         force=force,
     )
 
@@ -145,5 +162,7 @@ def inspect(model: str | Path) -> Description:
     return describe(open_artifact(Path(model)))
 
 
-def _request(data: str | None, options: str, task: str | None) -> DataRequest | None:
-    return None if data is None else DataRequest(data, options, task)
+def _request(
+    data: str | None, options: str, task: str | None = None, output: str | None = None
+) -> DataRequest | None:
+    return None if data is None else DataRequest(data, options, task, output)

@@ -20,6 +20,7 @@ __all__ = [
     "data_options",
     "data_request",
     "force",
+    "inputs",
     "model",
     "out",
     "print_json",
@@ -50,13 +51,23 @@ threads = click.option("--threads", type=click.IntRange(1, 64), help="Threads of
 force = click.option("--force", is_flag=True, help="Replace an output that exists.")
 quiet = click.option("--quiet", is_flag=True, help="No progress bars.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+inputs = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=1x3x224x224",
+    help="The shape of an input that is open in the file; once for each input.",
+)
 out = click.option("--out", required=True, metavar="PATH", type=_PATH, help="Where to write.")
 
 
 def data_options(*, required: bool) -> Callable[[F], F]:
-    """Adds --data, --data-options and --task."""
+    """Adds --data, --data-options, --task and --output."""
 
     def add(function: F) -> F:
+        output = click.option(
+            "--output", metavar="NAME", help="Which output to judge; the first by default."
+        )
         task = click.option("--task", metavar="TASK", help="What to judge; found from the data.")
         options = click.option(
             "--data-options", default="", metavar="K=V,...", help="Of the data: size, scale, ..."
@@ -64,21 +75,24 @@ def data_options(*, required: bool) -> Callable[[F], F]:
         data = click.option(
             "--data", required=required, metavar="D", help="digits, or KIND:PATH (npz, idx, ...)."
         )
-        return data(options(task(function)))
+        return data(options(task(output(function))))
 
     return add
 
 
-def data_request(data: str | None, data_options: str, task: str | None) -> DataRequest | None:
-    """What the three data options say together."""
+def data_request(
+    data: str | None, data_options: str, task: str | None, output: str | None
+) -> DataRequest | None:
+    """What the data options say together."""
     from edgekit.engine.compress import DataRequest
 
     if data is None:
-        if data_options or task:
-            name = "--data-options" if data_options else "--task"
+        given = {"--data-options": data_options, "--task": task, "--output": output}
+        name = next((name for name, value in given.items() if value), None)
+        if name is not None:
             raise click.UsageError(f"{name} says something of data, and there is no --data")
         return None
-    return DataRequest(data, data_options, task)
+    return DataRequest(data, data_options, task, output)
 
 
 def use_color() -> bool:

@@ -20,6 +20,7 @@ __all__ = ["command"]
 @options.model
 @click.option("--target", metavar="T", help="A target's name or TOML file.")
 @options.data_options(required=False)
+@options.inputs
 @options.seed
 @options.threads
 @options.as_json
@@ -30,6 +31,8 @@ def command(
     data: str | None,
     data_options: str,
     task: str | None,
+    output: str | None,
+    inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
     as_json: bool,
@@ -41,8 +44,9 @@ def command(
     found = bench(
         model,
         target=target,
-        data=options.data_request(data, data_options, task),
+        data=options.data_request(data, data_options, task, output),
         seed=seed,
+        inputs=inputs,
         threads=threads,
         bars=options.progress(quiet=quiet),
     )

@@ -17,6 +17,7 @@ __all__ = ["command"]
 @options.target
 @options.data_options(required=False)
 @options.out
+@options.inputs
 @options.seed
 @options.threads
 @options.as_json
@@ -29,7 +30,9 @@ def command(
     data: str | None,
     data_options: str,
     task: str | None,
+    output: str | None,
     out: Path,
+    inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
     as_json: bool,
@@ -49,8 +52,9 @@ def command(
         recipe=recipe,
         target=target,
         out=out,
-        data=options.data_request(data, data_options, task),
+        data=options.data_request(data, data_options, task, output),
         seed=seed,
+        inputs=inputs,
         threads=threads,
         force=force,
         bars=options.progress(quiet=quiet),

@@ -19,6 +19,7 @@ __all__ = ["command"]
 @options.out
 @options.data_options(required=False)
 @click.option("--conversion-options", default="", metavar="K=V,...", help="Such as batch=0.")
+@options.inputs
 @options.seed
 @options.as_json
 @options.force
@@ -30,7 +31,9 @@ def command(
     data: str | None,
     data_options: str,
     task: str | None,
+    output: str | None,
     conversion_options: str,
+    inputs: tuple[str, ...],
     seed: int,
     as_json: bool,
     force: bool,
@@ -43,9 +46,10 @@ def command(
         model,
         to=to,
         out=out,
-        data=options.data_request(data, data_options, task),
+        data=options.data_request(data, data_options, task, output),
         conversion_options=conversion_options,
         seed=seed,
+        inputs=inputs,
         force=force,
         bars=options.progress(quiet=quiet),
     )

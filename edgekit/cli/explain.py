@@ -32,6 +32,8 @@ def command(model: str, recipe: str, target: str, as_json: bool) -> None:
         for name, value in step["parameters"].items():
             if value not in ("", (), {}, None):
                 click.echo(f"     {name} = {_toml(value)}")
+        for place, rung in enumerate(step.get("rungs", ()), 1):
+            click.echo(f"     rung {place}: {rung}")
     if not plan["steps"]:
         click.echo("no step: the model is already what the target takes")
     for limit in plan["limits"]:

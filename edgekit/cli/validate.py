@@ -23,6 +23,7 @@ __all__ = ["command"]
 @options.data_options(required=True)
 @click.option("--target", metavar="T", help="A target's name or TOML file.")
 @click.option("--reference", metavar="MODEL2", help="What to compare with, sample by sample.")
+@options.inputs
 @options.seed
 @options.threads
 @options.as_json
@@ -32,8 +33,10 @@ def command(
     data: str,
     data_options: str,
     task: str | None,
+    output: str | None,
     target: str | None,
     reference: str | None,
+    inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
     as_json: bool,
@@ -46,11 +49,13 @@ def command(
     from edgekit.core import catalog
     from edgekit.engine.validate import compare_models, validate
 
-    request = options.data_request(data, data_options, task)
+    request = options.data_request(data, data_options, task, output)
     assert request is not None, "--data is required"
     bars = options.progress(quiet=quiet)
     if reference is None:
-        found = validate(model, data=request, target=target, seed=seed, threads=threads, bars=bars)
+        found = validate(
+            model, data=request, target=target, inputs=inputs, seed=seed, threads=threads, bars=bars
+        )
         if as_json:
             options.print_json(_plain(found))
         else:
@@ -61,7 +66,14 @@ def command(
             click.echo("\n".join(clean(line, most=400) for line in lines))
         return 0
     report = compare_models(
-        model, reference, data=request, target=target, seed=seed, threads=threads, bars=bars
+        model,
+        reference,
+        data=request,
+        target=target,
+        inputs=inputs,
+        seed=seed,
+        threads=threads,
+        bars=bars,
     )
     if as_json:
         click.echo(catalog.load("reporters", "json").render(report))

@@ -30,6 +30,9 @@ class Format(Protocol):
     def digest(self, path: Path) -> str:
         """SHA-256 (hex) of the content; equal for two saves of one model."""
 
+    def parts(self, path: Path) -> tuple[Path, ...]:
+        """The other files of a model, beside it; where it is moved or copied they go along."""
+
     def describe(self, path: Path) -> Description:
         """Reads signature, ops, weights, and where the bytes are.
 

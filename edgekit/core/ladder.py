@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-__all__ = ["Rung"]
+from edgekit.core.data import Score
+from edgekit.core.measurement import Latency
+
+__all__ = ["Climb", "Rung", "RungRecord", "RungStatus"]
+
+RungStatus = Literal["holds", "breaks", "failed", "not tried"]
+"""`failed`: the technique could not do it, or refused the model."""
 
 
 @dataclass(frozen=True)
@@ -19,3 +26,40 @@ class Rung:
     label: str
     parameters: Any
     spare: float = 0.0
+
+
+@dataclass(frozen=True)
+class RungRecord:
+    """What came of one rung; `score` and `drop` are of the select split, never of the test split.
+
+    `drop` is in the metric's own unit, positive where the result is worse. `reason` says why a rung
+    failed, broke the promise, or was not tried.
+    """
+
+    label: str
+    status: RungStatus
+    reason: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
+    size_bytes: int | None = None
+    size_ratio: float | None = None
+    score: Score | None = None
+    drop: float | None = None
+    latency: Latency | None = None
+
+    @property
+    def is_slower(self) -> bool:
+        """True where the whole interval of the latency ratio lies above 1."""
+        interval = self.latency.ratio_ci95 if self.latency else None
+        return interval is not None and interval[0] > 1
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How a ladder went: the step, what it was decided on, every rung, and the one taken."""
+
+    step: str
+    samples: int
+    reference: Score | None
+    rungs: tuple[RungRecord, ...]
+    taken: str

@@ -38,7 +38,10 @@ class Step:
     @property
     def needs(self) -> Mapping[SplitName, int]:
         """The data splits without which this step cannot work, and the least sample count."""
-        needs: Mapping[SplitName, int] = getattr(self.parameters, "needs", {})
+        needs_on = getattr(self.parameters, "needs_on", None)
+        needs: Mapping[SplitName, int] = (
+            needs_on(self.accepts) if needs_on else getattr(self.parameters, "needs", {})
+        )
         return needs
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Judgement
 from edgekit.core.description import Description
+from edgekit.core.ladder import Climb
 from edgekit.core.limits import Status, Verdict, worst
 from edgekit.core.measurement import Measurements
 from edgekit.core.notes import Note
@@ -55,7 +56,8 @@ class DataFacts:
 class Report:
     """Everything that one run of `compress` or `validate` found.
 
-    `command` is the command line that does the same again.
+    `command` is the command line that does the same again; `ladder` is what was tried where the
+    recipe keeps its promise by trying.
     """
 
     title: str
@@ -78,6 +80,7 @@ class Report:
     notes: tuple[Note, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     command: str = ""
+    ladder: Climb | None = None
 
     @property
     def status(self) -> Status:

@@ -25,6 +25,7 @@ class Technique(Protocol):
     """A frozen dataclass whose fields are the TOML keys; a module's `Parameters`.
 
     It may also have:
+        `needs_on(format)`: what it needs on a model of that format, in the place of `needs`;
         `files`: the paths of the user's files that change its result;
         `keeps_layers = False`: the model that comes out has other layers than the one that went in;
         `makes` and `keeps`: what it gives the weights, and what it leaves of what they were given

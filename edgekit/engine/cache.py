@@ -98,8 +98,10 @@ class StepCache:
         except (EdgekitError, OSError, ValueError, KeyError, TypeError):
             return None
 
-    def store(self, key: str, step: CachedStep, *, digest_of: DigestOf) -> CachedStep:
-        """Moves what a step made, at `step.path`, into the cache.
+    def store(
+        self, key: str, step: CachedStep, *, digest_of: DigestOf, parts: Iterable[Path] = ()
+    ) -> CachedStep:
+        """Moves what a step made, at `step.path` and its `parts` beside it, into the cache.
 
         A twin stored meanwhile by another run is kept, since that run may be using it; a damaged
         entry is replaced.
@@ -108,7 +110,8 @@ class StepCache:
         with self.scratch() as scratch, disk_errors("EDGEKIT_CACHE", self.root):
             entry = scratch / "entry"
             entry.mkdir()
-            shutil.move(step.path, entry / step.path.name)
+            for made in (step.path, *parts):
+                shutil.move(made, entry / made.name)
             record = {
                 "file": step.path.name,
                 "size_bytes": size_bytes(entry / step.path.name),

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from edgekit.core.report import DataFacts, Report, StepRecord
 from edgekit.core.target import Target, load_target
 from edgekit.engine import files
 from edgekit.engine.cache import StepCache, cache_root
+from edgekit.engine.ladder import check as check_ladder
+from edgekit.engine.ladder import climb
 from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     judged_output,
@@ -28,10 +30,12 @@ from edgekit.engine.measure import (
     open_session,
     why_unjudged,
 )
-from edgekit.engine.models import describe, format_of, open_artifact, zoo_name
+from edgekit.engine.models import describe, format_of, paths_of, zoo_name
+from edgekit.engine.open_model import open_model
+from edgekit.engine.passes import load_pass
 from edgekit.engine.plans import plan_for
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.steps import Run, check_needs, load_pass, start_workers
+from edgekit.engine.steps import Run, check_needs, start_workers
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
 
@@ -50,17 +54,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What the user said of the data: `--data`, `--data-options`, `--task`."""
+    """What the user said of the data: `--data`, `--data-options`, `--task`, `--output`."""
 
     spec: str
     options: str = ""
     task: str | None = None
+    output: str | None = None
 
     def words(self) -> list[str]:
         """The options of the command line that say the same."""
         words = ["--data", self.spec]
         words += ["--data-options", self.options] if self.options else []
-        return words + (["--task", self.task] if self.task else [])
+        words += ["--task", self.task] if self.task else []
+        return words + (["--output", self.output] if self.output else [])
 
 
 def compress(
@@ -75,8 +81,11 @@ def compress(
     force: bool = False,
     bars: Progress = silent,
     hooks: Mapping[str, Any] | None = None,
+    inputs: Sequence[str] = (),
 ) -> Report:
     """Compresses `model` as `recipe` says for `target`, and proves it on `data`.
+
+    `inputs` are NAME=1x3x224x224: the shapes of inputs whose axes are open in the file.
 
     Writes into the folder `out` the model and its reports; nothing appears there unless all of it
     succeeds. Limits that are broken are in the report's verdicts, not an exception.
@@ -90,25 +99,32 @@ def compress(
     _check_apart(model, out)
     with files.new_folder(out, what="--out", replaces=_output_names(), force=force) as folder:
         run, source, plan, trained = prepare(
-            model, chosen, device, data=data, seed=seed, bars=bars, hooks=hooks
+            model, chosen, device, data=data, seed=seed, bars=bars, hooks=hooks, inputs=inputs
         )
         started = time.perf_counter()
         # First, because it is quick and is needed anyway: what cannot be converted or quantized is
         # found before hours of training.
         reference, bare = run.plan(_reference_plan(plan), source)
         run.check_rest(plan, reference)
-        result, records = run.plan(plan, source)
+        climbed = climb(run, plan, source, reference)
+        records, steps = climbed.records, (*trained, *climbed.records)
         compressed = time.perf_counter()
-        report = _report(run, plan, source, (*trained, *records), reference, result)
+        report = _report(run, climbed.plan, source, steps, reference, climbed.result)
         own = [note for record in bare if record not in records for note in record.notes]
         seconds = {
             **{record.kind: record.seconds for record in trained if not record.cached},
             "compress": compressed - started,
             "validate": time.perf_counter() - compressed,
         }
-        command = _command(model, recipe, target, out, data, seed=seed, threads=threads)
+        command = _command(
+            model, recipe, target, out, data, seed=seed, threads=threads, inputs=inputs
+        )
         report = dataclasses.replace(
-            report, notes=(*report.notes, *own), seconds=seconds, command=command
+            report,
+            notes=(*report.notes, *climbed.notes, *own),
+            seconds=seconds,
+            command=command,
+            ladder=climbed.climb,
         )
         with files.disk_errors("--out", out):
             _write(report, folder)
@@ -119,7 +135,8 @@ def _output_names() -> frozenset[str]:
     """What an output folder can hold; `--force` replaces no other file."""
     suffixes = (end for name in catalog.names("formats") for end in format_of(name).SUFFIXES)
     reports = (catalog.load("reporters", name).SUFFIX for name in catalog.names("reporters"))
-    return frozenset({*(f"model{end}" for end in suffixes), *(f"report{end}" for end in reports)})
+    models = {f"model{end}{of}" for end in suffixes for of in ("", ".data")}
+    return frozenset({*models, *(f"report{end}" for end in reports)})
 
 
 def _check_apart(model: str, out: Path) -> None:
@@ -140,13 +157,20 @@ def prepare(
     seed: int,
     bars: Progress,
     hooks: Mapping[str, Any] | None = None,
+    inputs: Sequence[str] = (),
 ) -> tuple[Run, Artifact, Plan, tuple[StepRecord, ...]]:
     """Everything that can be refused is refused here, before any work: model, plan, data."""
     from edgekit.engine import zoo
 
     name = zoo_name(model)
     if name is not None:
+        if inputs:
+            raise UsageError(
+                f"--input '{inputs[0]}': the shapes of a zoo model come from the data",
+                hint="leave --input out",
+            )
         plan = plan_for(recipe, target, zoo.FORMAT)
+        check_ladder(plan)
         start_workers(plan)
         check_runs(target)
         loaded = zoo.open_training_data(name, data, seed=seed)
@@ -157,8 +181,9 @@ def prepare(
         source, record = zoo.train(name, run)
         run.check(plan, run.adopt(source))
         return run, source, plan, (record,)
-    source = open_artifact(Path(model))
+    source = open_model(model, inputs)
     plan = plan_for(recipe, target, source.format)
+    check_ladder(plan)
     start_workers(plan)
     check_runs(target)
     check_needs(plan, has_data=data is not None)
@@ -201,6 +226,7 @@ def open_for(
         signature=signature,
         seed=seed,
         task=data.task,
+        output=data.output,
     )
     scaled = with_scaling(source, opened.scaling_override)
     check_fits(opened, signature, scaled.scaling)
@@ -246,7 +272,7 @@ def _report(
         result_description=describe(result),
         data=data_facts(run.data),
         judgement=pair.judgement,
-        notes=judged_output(on_target(result, plan.target)) if pair.judgement else (),
+        notes=judged_output(on_target(result, plan.target), run.data) if pair.judgement else (),
         verdicts=judge(
             limits,
             pair.result,
@@ -292,8 +318,10 @@ def _command(
     *,
     seed: int,
     threads: int | None,
+    inputs: Sequence[str],
 ) -> str:
     words = ["edgekit", "compress", model, "--recipe", recipe, "--target", target]
+    words += [word for text in inputs for word in ("--input", text)]
     words += data.words() if data else []
     words += ["--seed", str(seed)] if seed else []
     words += ["--threads", str(threads)] if threads else []
@@ -304,10 +332,13 @@ def _write(report: Report, folder: Path) -> None:
     """Copies the result and renders every reporter that writes a file."""
     made = report.result_artifact
     suffix = format_of(made.format).SUFFIXES[0]
-    if made.path.is_dir():
-        shutil.copytree(made.path, folder / f"model{suffix}")
+    own, *parts = paths_of(made)
+    if own.is_dir():
+        shutil.copytree(own, folder / f"model{suffix}")
     else:
-        shutil.copyfile(made.path, folder / f"model{suffix}")
+        shutil.copyfile(own, folder / f"model{suffix}")
+    for part in parts:
+        shutil.copyfile(part, folder / part.name)
     for name in catalog.names("reporters"):
         reporter = catalog.load("reporters", name)
         if reporter.SUFFIX:

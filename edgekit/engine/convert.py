@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from edgekit.core.schema import parse_options
 from edgekit.engine.cache import StepCache, cache_root
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.files import disk_errors, new_file
-from edgekit.engine.models import open_artifact
+from edgekit.engine.models import paths_of
+from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run
 from edgekit.errors import UsageError, did_you_mean
@@ -39,6 +41,7 @@ def convert(
     data: DataRequest | None = None,
     conversion_options: str = "",
     seed: int = 0,
+    inputs: Sequence[str] = (),
     force: bool = False,
     bars: Progress = silent,
 ) -> Conversion:
@@ -49,7 +52,7 @@ def convert(
             format's ending.
         PromiseError: the outputs of the two models differ.
     """
-    source = open_artifact(Path(model))
+    source = open_model(model, inputs)
     step = _step(source, to, conversion_options)
     suffixes = catalog.load("formats", to).SUFFIXES
     if out.suffix not in suffixes:
@@ -62,7 +65,10 @@ def convert(
         run = Run(StepCache(cache_root()), seed, opened, bars)
         result, record = run.step(step, run.adopt(source))
         with disk_errors("--out", out):
-            shutil.copyfile(result.path, temporary)
+            own, *parts = paths_of(result)
+            shutil.copyfile(own, temporary)
+            for part in parts:
+                shutil.copyfile(part, temporary.parent / part.name)
     return Conversion(source, result, record)
 
 

@@ -50,8 +50,9 @@ class LoadedData:
     """A dataset with its splits and its task.
 
     `where` is what error texts call it. `classes` is the largest integer label + 1, None for labels
-    of another kind. `scaling_override` is the input scaling that --data-options gave, None for the
-    model's own.
+    of another kind. `judged` is the output that the task looks at first: its name and position in
+    the model that was given. `scaling_override` is the input scaling that --data-options gave, None
+    for the model's own.
     """
 
     dataset: Dataset
@@ -61,6 +62,7 @@ class LoadedData:
     classes: int | None
     scaling_override: InputScaling | None
     seed: int
+    judged: tuple[str, int]
     _indices: Mapping[SplitName, NDArray[Any]]
 
     @property
@@ -177,11 +179,13 @@ def open_data(
     signature: Signature | None = None,
     seed: int = 0,
     task: str | None = None,
+    output: str | None = None,
 ) -> LoadedData:
     """Reads `spec`, checks its values, splits it, and chooses the task that suits the model.
 
     `options` is 'key=value,key=value': scale, offset, low and high are the input scaling, the rest
-    belongs to the kind of data. Without a `signature` the task is chosen by the labels alone.
+    belongs to the kind of data. `output` names the output to judge. Without a `signature` the task
+    is chosen by the labels alone.
 
     Raises:
         UsageError: the data cannot be read, holds NaN or infinity (counted), has too few samples,
@@ -198,7 +202,8 @@ def open_data(
         raise UsageError(f"{where}: {error.filename}: {error.strerror or error}") from None
     except MemoryError:
         raise UsageError(f"{where}: does not fit into memory") from None
-    name, task_argument = _task(task, dataset, signature, where)
+    judged = _judged(output, signature)
+    name, task_argument = _task(task, dataset, _first(signature, judged[1]), where)
     return LoadedData(
         dataset=dataset,
         where=where,
@@ -207,8 +212,30 @@ def open_data(
         classes=classes,
         scaling_override=scaling,
         seed=seed,
+        judged=judged,
         _indices=split_indices(dataset, seed, where=where),
     )
+
+
+def _judged(output: str | None, signature: Signature | None) -> tuple[str, int]:
+    """The name and position of the output to judge; the first one where none is named."""
+    if output is None or signature is None:
+        return "", 0
+    names = [spec.name for spec in signature.outputs]
+    if output not in names:
+        raise UsageError(
+            f"--output '{output}': the model has no such output", hint=did_you_mean(output, names)
+        )
+    return output, names.index(output)
+
+
+def _first(signature: Signature | None, position: int) -> Signature | None:
+    """The signature with the output at `position` put first."""
+    if signature is None or position == 0:
+        return signature
+    outputs = signature.outputs
+    rest = (*outputs[:position], *outputs[position + 1 :])
+    return Signature(signature.inputs, (outputs[position], *rest))
 
 
 def _options(cls: Any, text: str) -> tuple[Any, InputScaling | None]:

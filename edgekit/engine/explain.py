@@ -10,6 +10,7 @@ from edgekit.core import catalog
 from edgekit.core.recipe import load_recipe
 from edgekit.core.target import load_target
 from edgekit.engine.models import ZOO_PREFIX, identify, zoo_name
+from edgekit.engine.passes import rungs_of
 from edgekit.engine.plans import plan_for
 from edgekit.zoo import FORMAT
 
@@ -40,6 +41,7 @@ def explain(model: str, *, recipe: str, target: str) -> dict[str, Any]:
                 "produces": step.produces,
                 "needs": sorted(step.needs),
                 "parameters": step.settings,
+                "rungs": [rung.label for rung in rungs_of(step)],
             }
         )
     limits = [

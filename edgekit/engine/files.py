@@ -76,7 +76,9 @@ def new_folder(path: Path, *, what: str, replaces: frozenset[str], force: bool) 
 
 @contextlib.contextmanager
 def new_file(path: Path, *, what: str, force: bool) -> Iterator[Path]:
-    """Yields a temporary path beside `path` (same ending) that takes its name on success.
+    """Yields a temporary path beside `path` (same name) that takes its place on success.
+
+    What else is written beside the temporary path goes along under its own name.
 
     Raises:
         UsageError: the path exists (without `force`), is a folder, or cannot be written.
@@ -88,8 +90,16 @@ def new_file(path: Path, *, what: str, force: bool) -> Iterator[Path]:
     place = path.absolute()
     with _beside(place, what=what) as folder:
         yield folder / path.name
+        others = [item for item in folder.iterdir() if item.name != path.name]
+        for item in others:
+            if (path.parent / item.name).exists() and not force:
+                raise UsageError(
+                    f"{what} '{path}': its file '{item.name}' exists already",
+                    hint="use --force to replace it, or choose another folder",
+                )
         with disk_errors(what, path):
-            os.replace(folder / path.name, place)
+            for item in (*others, folder / path.name):
+                os.replace(item, place.parent / item.name)
 
 
 @contextlib.contextmanager

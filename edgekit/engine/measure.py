@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import lzma
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
-from edgekit.core.data import Judgement, Score
+from edgekit.core.data import Judgement, Score, SplitName
 from edgekit.core.measurement import Latency, Measurements, Memory
 from edgekit.core.notes import Note
 from edgekit.core.runner import Placement, Session
 from edgekit.core.target import Target
 from edgekit.engine.bench import BenchModel, compare_latency, measure_memory, placement
 from edgekit.engine.files import size_bytes
-from edgekit.engine.models import describe
+from edgekit.engine.models import describe, paths_of
 from edgekit.engine.progress import Progress
 from edgekit.engine.work import natural_runner
 
@@ -44,7 +45,7 @@ __all__ = [
     "xz_bytes",
 ]
 
-_CHUNK = 256
+_CHUNK, _CHUNK_BYTES = 256, 2**26
 """Samples that are in memory at a time; what bounds the memory of a validation."""
 
 
@@ -127,33 +128,41 @@ def unmeasured(subject: Subject, reason: str) -> Measurements:
 
 
 def judge_pair(
-    reference: Subject, result: Subject, *, data: LoadedData, bars: Progress
+    reference: Subject,
+    result: Subject,
+    *,
+    data: LoadedData,
+    bars: Progress,
+    split: SplitName = "test",
 ) -> Judgement:
-    """Runs both models over the test split and compares what they say, sample by sample."""
-    task = _run_test({"reference": reference, "result": result}, data=data, bars=bars)
+    """Runs both models over a split and compares what they say, sample by sample."""
+    subjects = {"reference": reference, "result": result}
+    task = _run(subjects, data=data, bars=bars, split=split)
     judgement: Judgement = task.compare("reference", "result")
     return judgement
 
 
 def score_one(subject: Subject, *, data: LoadedData, bars: Progress) -> Score:
     """Runs one model over the test split."""
-    score: Score = _run_test({"result": subject}, data=data, bars=bars).score("result")
+    score: Score = _run({"result": subject}, data=data, bars=bars, split="test").score("result")
     return score
 
 
-def _run_test(subjects: dict[str, Subject], *, data: LoadedData, bars: Progress) -> Any:
+def _run(
+    subjects: dict[str, Subject], *, data: LoadedData, bars: Progress, split: SplitName
+) -> Any:
     from edgekit.engine.inference import real_outputs
 
     task = data.new_task()
-    order = _output_orders(subjects)
+    order = _output_orders(subjects, data.judged)
     with ExitStack() as stack:
         sessions = {
             role: stack.enter_context(closing(open_session(subject)))
             for role, subject in subjects.items()
         }
-        total = data.split_sizes["test"]
+        total = data.split_sizes[split]
         bar = stack.enter_context(bars(f"validate on {total} samples", total))
-        for inputs, labels in _test_batches(subjects, data):
+        for inputs, labels in _batches(subjects, data, split):
             outputs = {}
             for role, session in sessions.items():
                 found = real_outputs(session, inputs[role])
@@ -164,8 +173,8 @@ def _run_test(subjects: dict[str, Subject], *, data: LoadedData, bars: Progress)
     return task
 
 
-def _test_batches(
-    subjects: dict[str, Subject], data: LoadedData
+def _batches(
+    subjects: dict[str, Subject], data: LoadedData, split: SplitName
 ) -> Iterator[tuple[dict[str, tuple[Array, ...]], Array | None]]:
     """The same samples for each role, each in the order, shape and scaling of its own model.
 
@@ -173,14 +182,22 @@ def _test_batches(
     """
     keys = {role: _takes(subject.artifact) for role, subject in subjects.items()}
     artifacts = {keys[role]: subject.artifact for role, subject in subjects.items()}
+    size = min(_rows(artifact) for artifact in artifacts.values())
     feeds = {
-        key: data.batches("test", _CHUNK, describe(artifact).signature, artifact.scaling)
+        key: data.batches(split, size, describe(artifact).signature, artifact.scaling)
         for key, artifact in artifacts.items()
     }
     for read in zip(*feeds.values(), strict=True):
         by_key = dict(zip(feeds, read, strict=True))
         labels = read[0][1]
         yield {role: by_key[key][0] for role, key in keys.items()}, labels
+
+
+def _rows(artifact: Artifact) -> int:
+    """As many samples as keep the inputs of a batch within bounds."""
+    specs = describe(artifact).signature.inputs
+    sample = 4 * sum(math.prod(size or 1 for size in spec.sample_shape) for spec in specs)
+    return max(1, min(_CHUNK, _CHUNK_BYTES // max(1, sample)))
 
 
 def _takes(artifact: Artifact) -> tuple[object, ...]:
@@ -196,20 +213,26 @@ def _takes(artifact: Artifact) -> tuple[object, ...]:
     return (*inputs, artifact.scaling)
 
 
-def _output_orders(subjects: dict[str, Subject]) -> dict[str, tuple[int, ...]]:
+def _output_orders(
+    subjects: dict[str, Subject], judged: tuple[str, int]
+) -> dict[str, tuple[int, ...]]:
     """Which of its outputs each role gives first, second, ...: by name, as the first role has them.
 
-    Where the names differ they go by position.
+    Where the names differ they go by position. The judged one comes first.
     """
     names = {
         role: [spec.name for spec in describe(subject.artifact).signature.outputs]
         for role, subject in subjects.items()
     }
     wanted = next(iter(names.values()))
+    first, position = judged
+    place = wanted.index(first) if first in wanted else position
+    wanted = [wanted[place], *wanted[:place], *wanted[place + 1 :]]
+    positions = [place, *(i for i in range(len(wanted)) if i != place)]
     return {
         role: tuple(own.index(name) for name in wanted)
         if set(own) == set(wanted) and len(set(own)) == len(own)
-        else tuple(range(len(own)))
+        else tuple(positions)
         for role, own in names.items()
     }
 
@@ -233,12 +256,15 @@ def bench_model(subject: Subject) -> BenchModel:
     )
 
 
-def judged_output(subject: Subject) -> tuple[Note, ...]:
-    """Says which of several outputs the tasks judge."""
+def judged_output(subject: Subject, data: LoadedData | None) -> tuple[Note, ...]:
+    """Says which of several outputs the tasks judge, where nobody chose it."""
     outputs = describe(subject.artifact).signature.outputs
-    if len(outputs) < 2:
+    if len(outputs) < 2 or data is None or data.judged[0]:
         return ()
-    reason = f"the first of {len(outputs)}; a python: task of your own sees all of them"
+    reason = (
+        f"the first of {len(outputs)}; --output names another, and a python: task of your own "
+        "sees all of them"
+    )
     return (Note("judged", f"output '{outputs[0].name}'", reason),)
 
 
@@ -251,20 +277,27 @@ def why_unjudged(subject: Subject, data: LoadedData | None) -> str:
     return f"{data.where} has no labels"
 
 
-def bench_inputs(subject: Subject, data: LoadedData | None, *, seed: int) -> tuple[Array, ...]:
+def bench_inputs(
+    subject: Subject, data: LoadedData | None, *, seed: int, split: SplitName = "test"
+) -> tuple[Array, ...]:
     """One sample to run: a real one where there is data, else a seeded random one."""
     from edgekit.engine.data import random_inputs
 
     signature = describe(subject.artifact).signature
     if data is None:
         return random_inputs(signature, 1, seed)
-    inputs, _ = next(data.batches("test", 1, signature, subject.artifact.scaling))
+    inputs, _ = next(data.batches(split, 1, signature, subject.artifact.scaling))
     return inputs
 
 
-def xz_bytes(path: Path) -> int:
+def xz_bytes(*models: Path) -> int:
     """Bytes after xz (preset 6), streamed: what an over-the-air update would carry."""
-    paths = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    paths = [
+        file
+        for path in models
+        for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+        if file.is_file()
+    ]
     compressor, total = lzma.LZMACompressor(), 0
     for item in paths:
         with item.open("rb") as file:
@@ -276,11 +309,11 @@ def xz_bytes(path: Path) -> int:
 def _measurements(
     subject: Subject, score: Score | None, latency: Latency, memory: Memory, placed: Placement
 ) -> Measurements:
-    path = subject.artifact.path
+    paths = paths_of(subject.artifact)
     return Measurements(
         digest=subject.artifact.digest,
-        size_bytes=size_bytes(path),
-        size_compressed_bytes=xz_bytes(path),
+        size_bytes=sum(map(size_bytes, paths)),
+        size_compressed_bytes=xz_bytes(*paths),
         score=score,
         latency=latency,
         memory=memory,

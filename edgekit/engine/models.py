@@ -21,6 +21,7 @@ __all__ = [
     "format_of",
     "identify",
     "open_artifact",
+    "paths_of",
     "zoo_name",
 ]
 
@@ -102,6 +103,11 @@ def open_artifact(path: Path) -> Artifact:
     module.check(path)
     own = module.read_scaling(path) or IDENTITY
     return Artifact(path, name, module.digest(path), _title(path), scaling=own)
+
+
+def paths_of(artifact: Artifact) -> tuple[Path, ...]:
+    """The file or folder of a model, and the files beside it that belong to it."""
+    return (artifact.path, *format_of(artifact.format).parts(artifact.path))
 
 
 _described: dict[tuple[str, str], Description] = {}

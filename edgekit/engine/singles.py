@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgekit.core.limits import Verdict, judge, worst
 from edgekit.core.measurement import Measurements
@@ -19,7 +19,8 @@ from edgekit.engine.measure import (
     unreal_reason,
     xz_bytes,
 )
-from edgekit.engine.models import open_artifact
+from edgekit.engine.models import paths_of
+from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.validate import target_for
 
@@ -49,6 +50,7 @@ def bench(
     target: str | None = None,
     data: DataRequest | None = None,
     seed: int = 0,
+    inputs: Sequence[str] = (),
     threads: int | None = None,
     bars: Progress = silent,
 ) -> Benchmark:
@@ -57,22 +59,22 @@ def bench(
     Raises:
         UsageError: the model does not run on the target.
     """
-    artifact = open_artifact(Path(model))
+    artifact = open_model(model, inputs)
     device = target_for(artifact, target, threads=threads)
     artifact, opened = open_for(artifact, data, seed=seed)
     subject = on_target(artifact, device)
     if unreal_reason(subject):
         return _judged(unmeasured(subject, unreal_reason(subject)), device)
-    measured, inputs = bench_model(subject), bench_inputs(subject, opened, seed=seed)
+    measured, sample = bench_model(subject), bench_inputs(subject, opened, seed=seed)
     with bars("latency and memory", 2) as bar:
-        latency = measure_latency(measured, inputs=inputs)
+        latency = measure_latency(measured, inputs=sample)
         bar.advance()
-        memory = measure_memory(measured, inputs=inputs)
+        memory = measure_memory(measured, inputs=sample)
         bar.advance()
     found = Measurements(
         digest=artifact.digest,
-        size_bytes=size_bytes(artifact.path),
-        size_compressed_bytes=xz_bytes(artifact.path),
+        size_bytes=sum(map(size_bytes, paths_of(artifact))),
+        size_compressed_bytes=xz_bytes(*paths_of(artifact)),
         score=None,
         latency=latency,
         memory=memory,

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from edgekit import frameworks
-from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
@@ -22,10 +21,12 @@ from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
 from edgekit.engine.data_training import training_data
 from edgekit.engine.files import disk_errors, remove, size_bytes
 from edgekit.engine.models import ModelFiles, describe, format_of
+from edgekit.engine.passes import load_pass, rungs_of
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.work import PassWork
 from edgekit.errors import UsageError
 from edgekit.frameworks import training
+from edgekit.frameworks.files import sha256
 from edgekit.frameworks.strategies import replicas, start, worker_name
 from edgekit.version import __version__
 
@@ -37,7 +38,6 @@ __all__ = [
     "check_needs",
     "check_samples",
     "check_step",
-    "load_pass",
     "start_workers",
 ]
 
@@ -84,6 +84,31 @@ class Run:
             self._done[key] = artifact, _record(step, made, cached=found is not None)
         return self._done[key]
 
+    def rank(self, step: Step, source: Artifact) -> tuple[tuple[str, float], ...]:
+        """The ops of a model by what this step costs each of them, the worst first; cached.
+
+        Raises:
+            UsageError, PromiseError: it cannot be found out.
+        """
+        key = key_of({"rank": self._key(step, source)})
+        found = self.cache.find(key, digest_of=sha256)
+        if found is None:
+            check_step(step, source)
+            with (
+                self.cache.scratch() as scratch,
+                disk_errors("EDGEKIT_CACHE", self.cache.root),
+                contextlib.closing(self._work(step, source, scratch, scratch)) as work,
+            ):
+                started = time.perf_counter()
+                ranking = load_pass(step).rank(step.parameters, source, work)
+                made = scratch / "ranking.json"
+                made.write_text(json.dumps(ranking), encoding="utf-8")
+                seconds = time.perf_counter() - started
+                finished = CachedStep(made, sha256(made), seconds, tuple(work.notes))
+                found = self.cache.store(key, finished, digest_of=sha256)
+        rows = json.loads(found.path.read_text(encoding="utf-8"))
+        return tuple((str(name), float(cost)) for name, cost in rows)
+
     def check(self, plan: Plan, source: Artifact) -> None:
         """Asks every step that is yet to be done, and that can be asked already, before any work.
 
@@ -101,7 +126,8 @@ class Run:
             if made is not None:
                 current = self.adopt(self._artifact(step, current, made))
                 continue
-            if is_fresh and not step.needs and step.accepts == step.produces == current.format:
+            keeps_format = step.accepts == step.produces == current.format
+            if is_fresh and keeps_format and not step.needs and not rungs_of(step):
                 current, _ = self.step(step, current)
                 continue
             is_fresh = False
@@ -169,7 +195,12 @@ class Run:
             seconds = time.perf_counter() - started
             notes, curves = tuple(work.notes), tuple(work.curves)
             finished = CachedStep(work.output, digest, seconds, notes, curves)
-            return self.cache.store(key, finished, digest_of=made_format.digest)
+            return self.cache.store(
+                key,
+                finished,
+                digest_of=made_format.digest,
+                parts=made_format.parts(work.output),
+            )
 
     def _work(self, step: Step, source: Artifact, scratch: Path, checkpoints: Path) -> PassWork:
         own = scratch / "work"
@@ -256,13 +287,14 @@ def _stored(source: Artifact) -> object:
 
 
 def _record(step: Step, made: CachedStep, *, cached: bool) -> StepRecord:
+    parts = format_of(step.produces).parts
     return StepRecord(
         name=step.name,
         kind=step.kind,
         format=step.produces,
         parameters=step.settings,
         digest=made.digest,
-        size_bytes=size_bytes(made.path),
+        size_bytes=sum(size_bytes(path) for path in (made.path, *parts(made.path))),
         seconds=made.seconds,
         cached=cached,
         notes=made.notes,
@@ -316,13 +348,13 @@ def check_needs(plan: Plan, *, has_data: bool) -> None:
 
 
 def check_step(step: Step, source: Artifact) -> None:
-    """Asks a step whether it can work on a model.
+    """Asks a step whether it can work on a model; of a ladder, one rung must be able to.
 
     Raises:
         UsageError: it cannot; the message starts with the model's name.
     """
     try:
-        load_pass(step).check(step.parameters, source, ModelFiles())
+        _ask(step, source)
     except UsageError as error:
         message = error.message
         if not message.startswith("model "):
@@ -330,8 +362,15 @@ def check_step(step: Step, source: Artifact) -> None:
         raise UsageError(message, hint=error.hint) from None
 
 
-def load_pass(step: Step) -> ModuleType:
-    """The module with the step's check, apply, verify and versions; a plug-in's where it is one."""
-    if step.kind == "conversion":
-        return catalog.load("conversions", step.name)
-    return catalog.load_implementation(step.name, step.accepts)
+def _ask(step: Step, source: Artifact) -> None:
+    module = load_pass(step)
+    ways = [rung.parameters for rung in rungs_of(step)] or [step.parameters]
+    refused: list[UsageError] = []
+    for parameters in ways:
+        try:
+            module.check(parameters, source, ModelFiles())
+        except UsageError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
@@ -24,7 +24,8 @@ from edgekit.engine.measure import (
     unreal_reason,
     why_unjudged,
 )
-from edgekit.engine.models import describe, open_artifact
+from edgekit.engine.models import describe
+from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
@@ -47,6 +48,7 @@ def validate(
     data: DataRequest,
     target: str | None = None,
     seed: int = 0,
+    inputs: Sequence[str] = (),
     threads: int | None = None,
     bars: Progress = silent,
 ) -> Validation:
@@ -55,7 +57,7 @@ def validate(
     Raises:
         UsageError: the model does not run on the target, or the data does not fit it.
     """
-    artifact = open_artifact(Path(model))
+    artifact = open_model(model, inputs)
     device = target_for(artifact, target, threads=threads)
     artifact, opened = open_for(artifact, data, seed=seed)
     assert opened is not None, "data was given"
@@ -69,7 +71,9 @@ def validate(
         )
     facts = data_facts(opened)
     assert facts is not None, "data was given"
-    return Validation(score_one(subject, data=opened, bars=bars), facts, judged_output(subject))
+    return Validation(
+        score_one(subject, data=opened, bars=bars), facts, judged_output(subject, opened)
+    )
 
 
 def compare_models(
@@ -79,6 +83,7 @@ def compare_models(
     data: DataRequest,
     target: str | None = None,
     seed: int = 0,
+    inputs: Sequence[str] = (),
     threads: int | None = None,
     bars: Progress = silent,
 ) -> Report:
@@ -88,7 +93,7 @@ def compare_models(
         UsageError: a model does not run on the target, or the data does not fit one of them.
     """
     started = time.perf_counter()
-    artifacts = [open_artifact(Path(reference)), open_artifact(Path(model))]
+    artifacts = [open_model(reference, inputs), open_model(model, inputs)]
     device = target_for(artifacts[1], target, threads=threads)
     for index, artifact in enumerate(artifacts):
         artifacts[index], opened = open_for(artifact, data, seed=seed)
@@ -125,9 +130,17 @@ def compare_models(
             reference=pair.reference,
             unjudged=why_unjudged(on_target(artifacts[1], device), opened),
         ),
-        notes=judged_output(on_target(artifacts[1], device)) if pair.judgement else (),
+        notes=judged_output(on_target(artifacts[1], device), opened) if pair.judgement else (),
         seconds={"validate": time.perf_counter() - started},
-        command=_command(model, reference, data, target or device.name, seed=seed, threads=threads),
+        command=_command(
+            model,
+            reference,
+            data,
+            target or device.name,
+            seed=seed,
+            threads=threads,
+            inputs=inputs,
+        ),
     )
 
 
@@ -155,8 +168,10 @@ def _command(
     *,
     seed: int,
     threads: int | None,
+    inputs: Sequence[str],
 ) -> str:
     words = ["edgekit", "validate", model, "--reference", reference, *data.words()]
+    words += [word for text in inputs for word in ("--input", text)]
     words += ["--target", target]
     words += ["--seed", str(seed)] if seed else []
     words += ["--threads", str(threads)] if threads else []

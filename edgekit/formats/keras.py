@@ -19,6 +19,7 @@ __all__ = [
     "check",
     "describe",
     "digest",
+    "parts",
     "read_scaling",
     "sniff",
     "write_scaling",
@@ -59,6 +60,11 @@ def digest(path: Path) -> str:
         parts = {name: _member_digest(archive, name) for name in set(names)}
     parts[keras_files.METADATA] = keras_files.keras_version(path, kind)
     return files.digest_parts(parts)
+
+
+def parts(path: Path) -> tuple[Path, ...]:
+    """None: everything lies in the one file or folder."""
+    return ()
 
 
 def describe(path: Path) -> Description:

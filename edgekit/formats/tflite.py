@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "describe",
     "digest",
+    "parts",
     "read_scaling",
     "sniff",
     "write_scaling",
@@ -43,6 +44,11 @@ def check(path: Path) -> None:
 def digest(path: Path) -> str:
     """The file has no time stamps, so its digest is that of its bytes."""
     return files.sha256(path)
+
+
+def parts(path: Path) -> tuple[Path, ...]:
+    """None: everything lies in the one file or folder."""
+    return ()
 
 
 def describe(path: Path) -> Description:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from edgekit.core.artifact import TensorSpec
 from edgekit.core.data import Score
 from edgekit.core.report import Report
+from edgekit.reporters._ladder import ladder_table
 from edgekit.reporters._layers import Layer, largest, rest_of_file
 from edgekit.reporters._placement import groups
 from edgekit.reporters._rows import interval_text, score_text, visible_text
@@ -33,6 +34,7 @@ def sections(report: Report) -> tuple[Table, ...]:
     """The tables after the main one, in reading order; empty ones are left out."""
     tables = (
         _steps(report),
+        ladder_table(report),
         _accuracy(report),
         _classes(report),
         _timing(report),

@@ -13,6 +13,7 @@ from typing import Any
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Judgement
 from edgekit.core.description import Description
+from edgekit.core.ladder import Climb, RungRecord
 from edgekit.core.measurement import Measurements
 from edgekit.core.report import SCHEMA, DataFacts, Report, StepRecord
 from edgekit.core.training import Curve
@@ -51,6 +52,7 @@ def render(report: Report) -> str:
         ],
         "skipped": report.skipped,
         "evidence": report.evidence,
+        "ladder": _ladder(report.ladder) if report.ladder else None,
         "command": report.command,
         "seconds": report.seconds,
     }
@@ -81,6 +83,21 @@ def _step(step: StepRecord) -> dict[str, Any]:
         "cached": step.cached,
         "notes": step.notes,
         "curves": [_curve(curve) for curve in step.curves],
+    }
+
+
+def _ladder(climb: Climb) -> dict[str, Any]:
+    return {**_fields(climb), "rungs": [_rung(rung) for rung in climb.rungs]}
+
+
+def _rung(rung: RungRecord) -> dict[str, Any]:
+    """Of the latency the ratio alone: it is too short a measurement for more."""
+    latency = rung.latency
+    return {
+        **{name: value for name, value in _fields(rung).items() if name != "latency"},
+        "parameters": without_folders(rung.parameters),
+        "latency_ratio": latency.ratio_to_reference if latency else None,
+        "latency_ratio_ci95": latency.ratio_ci95 if latency else None,
     }
 
 

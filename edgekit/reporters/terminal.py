@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgekit.core.report import Report
+from edgekit.reporters._ladder import ladder_lines
 from edgekit.reporters._notes import first_lines
 from edgekit.reporters._placement import placement_text
 from edgekit.reporters._rows import Check, Row, rows
@@ -28,10 +29,18 @@ def render(report: Report, *, color: bool = False) -> str:
     lines = [_line(row, check, first) for row in rows(report) for check, first in _checks(row)]
     widths = _widths(lines)
     table = [_head(widths), *(_shown(line, widths, color) for line in lines)]
-    spanning = [("placement", placement_text(report.result.placement)), *_training(report)]
+    spanning = [
+        ("placement", placement_text(report.result.placement)),
+        *_ladder(report),
+        *_training(report),
+    ]
     table += [f"  {label.ljust(widths[0])}  {text}" for label, text in spanning]
     parts = [_title(report, widths), *table, *_broken(report, color), *_notes(report)]
     return "".join(f"{line.rstrip()}\n" for line in parts)
+
+
+def _ladder(report: Report) -> list[tuple[str, str]]:
+    return [("" if i else "ladder", line) for i, line in enumerate(ladder_lines(report))]
 
 
 def _training(report: Report) -> list[tuple[str, str]]:

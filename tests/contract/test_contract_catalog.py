@@ -18,7 +18,7 @@ from edgekit.core.target import load_target
 from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
 from edgekit.engine.plans import abilities, plan_for
-from edgekit.engine.steps import load_pass
+from edgekit.engine.passes import load_pass
 from edgekit.errors import UsageError
 
 PACKAGE = Path(catalog.__file__).resolve().parent.parent
@@ -26,7 +26,7 @@ ENTRIES = [entry for family in catalog.FAMILIES for entry in catalog.built_in(fa
 COMMANDS = catalog.built_in("cli")
 
 REQUIRED = {
-    "formats": "SUFFIXES sniff check digest describe read_scaling write_scaling",
+    "formats": "SUFFIXES sniff check digest parts describe read_scaling write_scaling",
     "techniques": "Parameters",
     "conversions": "Parameters check apply verify versions",
     "runners": "FORMATS PREDICTS FRAMEWORKS UNREAL Options open unavailable versions",

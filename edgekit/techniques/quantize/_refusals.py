@@ -31,6 +31,7 @@ def refuse(parameters: Parameters, source: Description) -> None:
     _refuse_weightless(source)
     _refuse_control_flow(parameters, source)
     _refuse_idle_skip(parameters, source)
+    _refuse_idle_types(parameters, source)
 
 
 def _refuse_elsewhere(parameters: Parameters) -> None:
@@ -130,4 +131,14 @@ def _refuse_idle_skip(parameters: Parameters, source: Description) -> None:
                 hint=f"did you mean {' or '.join(repr(name) for name in near)}?"
                 if near
                 else "`edgekit inspect MODEL --json` lists the names of its ops",
+            )
+
+
+def _refuse_idle_types(parameters: Parameters, source: Description) -> None:
+    known = sorted({op.kind for op in source.ops})
+    for kind in parameters.op_types:
+        if kind not in known:
+            raise UsageError(
+                f"quantize: op_types '{kind}' is no kind of op in the model",
+                hint=f"it has {', '.join(known)}",
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.description import Description
+from edgekit.core.ladder import Rung
 from edgekit.core.technique import Models, Work
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks.tflite import add_signature, parse, read_bytes, read_model
@@ -17,16 +19,19 @@ from edgekit.techniques.quantize import Parameters
 from edgekit.techniques.quantize._engine import Calibration, EngineError, quantize
 from edgekit.techniques.quantize._opening import opens
 from edgekit.techniques.quantize._proof import prove
+from edgekit.techniques.quantize._rank import rank_ops
 from edgekit.techniques.quantize._refusals import refuse
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
     from edgekit.techniques.quantize._engine import Feed
 
-__all__ = ["apply", "check", "verify", "versions"]
+__all__ = ["apply", "check", "rank", "rungs", "verify", "versions"]
 
 _ANCESTOR = "keras"
 _SHOWN = 3
+_SPARED = (0.1, 0.25, 0.5)
+"""The shares of the weighted ops that the rungs between all and none of them leave in float."""
 _HINTS = {
     True: "skip = [...] leaves ops in float, allow_float = true accepts those that stay float, and "
     'scheme = "dynamic-int8" quantizes the weights alone',
@@ -61,8 +66,8 @@ def verify(parameters: Parameters, source: Artifact, result: Artifact, work: Wor
 
 
 def _skipped(parameters: Parameters, source: Artifact, work: Work) -> frozenset[str]:
-    """The output tensors of the ops that `skip` matches."""
-    if not parameters.skip:
+    """The output tensors of the ops that `skip` matches, or that `op_types` leaves out."""
+    if not parameters.skip and not parameters.op_types:
         return frozenset()
     model = read_model(source.path)
     made = [names(graph, op) for graph in model.subgraphs for op in graph.operations]
@@ -70,8 +75,40 @@ def _skipped(parameters: Parameters, source: Artifact, work: Work) -> frozenset[
         name
         for op in work.describe(source).ops
         if any(fnmatchcase(op.name, pattern) for pattern in parameters.skip)
+        or (parameters.op_types and op.kind not in parameters.op_types)
         for name in made[op.index]
     )
+
+
+def rungs(parameters: Parameters) -> tuple[Rung, ...]:
+    """All ops, then all but the most sensitive ones, then schemes that lose less."""
+    first = (Rung("all ops", parameters),)
+    plain = replace(
+        parameters, scheme="dynamic-int8", io="integer", allow_float=False, ranges="min-max"
+    )
+    half = Rung("float16", replace(plain, scheme="float16", per_channel=True))
+    if parameters.scheme == "float16":
+        return first
+    if parameters.scheme != "int8":
+        return (*first, half)
+    mixed = replace(parameters, allow_float=True)
+    return (
+        *first,
+        *(
+            Rung(f"all but the {share:.0%} most sensitive ops".replace("%", " %"), mixed, share)
+            for share in _SPARED
+        ),
+        Rung("int16x8", replace(parameters, scheme="int16x8")),
+        Rung("dynamic-int8", plain),
+        half,
+    )
+
+
+def rank(parameters: Parameters, source: Artifact, work: Work) -> tuple[tuple[str, float], ...]:
+    """Ops with weights by the error of the outputs where each alone is quantized, worst first."""
+    skipped = _skipped(parameters, source, work)
+    calibration = _calibration(parameters, source, work)
+    return rank_ops(calibration, parameters, source, work, skipped)
 
 
 def _feed(parameters: Parameters, source: Description, work: Work) -> Feed:
@@ -122,10 +159,8 @@ def _by_engine(
     """
     content, calibration = read_bytes(source.path), None
     if parameters.is_static:
-        signature = parse(content, where=source.name).signature()
-        content = content if signature else add_signature(content, where=source.name)
-        key = signature.key if signature else "serving_default"
-        calibration = Calibration(key, _feed(parameters, work.describe(source), work))
+        calibration = _calibration(parameters, source, work)
+        content = add_signature(content, where=source.name)
     made = quantize(content, parameters, calibration=calibration, skipped=skipped)
     reason = _flaw(parameters, made.content, skipped, work)
     if reason:
@@ -137,6 +172,12 @@ def _by_engine(
         noun = "tensor" if len(made.widened) == 1 else "tensors"
         work.note("widened", f"{len(made.widened)} {noun}: {shown}{more}", reason)
     return made.content
+
+
+def _calibration(parameters: Parameters, source: Artifact, work: Work) -> Calibration:
+    signature = parse(read_bytes(source.path), where=source.name).signature()
+    key = signature.key if signature else "serving_default"
+    return Calibration(key, _feed(parameters, work.describe(source), work))
 
 
 def _flaw(parameters: Parameters, content: bytes, skipped: frozenset[str], work: Work) -> str:

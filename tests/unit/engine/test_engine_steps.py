@@ -18,6 +18,7 @@ from edgekit.core.plan import Plan, Step
 from edgekit.core.recipe import Recipe
 from edgekit.core.target import Target
 from edgekit.core.training import Curve, Epoch, TrainingOptions
+from edgekit.engine import passes as passes_module
 from edgekit.engine import steps
 from edgekit.engine.cache import StepCache
 from edgekit.engine.data import LoadedData, open_data
@@ -98,6 +99,7 @@ def passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Passes:
     (tmp_path / "code").mkdir()
     made = Passes(tmp_path / "code")
     monkeypatch.setattr(steps, "load_pass", made.load)
+    monkeypatch.setattr(passes_module, "load_pass", made.load)
     return made
 
 

@@ -1,0 +1,246 @@
+"""Climbs a ladder: tries a step's rungs in order, and takes the first that keeps the promise.
+
+Decided on the select split; the test split is not opened here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core.artifact import Artifact
+from edgekit.core.data import Score
+from edgekit.core.ladder import Climb, Rung, RungRecord
+from edgekit.core.limits import Limits, SourcedLimits, judge
+from edgekit.core.notes import Note
+from edgekit.core.plan import Plan, Step
+from edgekit.core.report import StepRecord
+from edgekit.engine.bench import compare_latency
+from edgekit.engine.measure import (
+    bench_inputs,
+    bench_model,
+    judge_pair,
+    on_target,
+    unmeasured,
+    unreal_reason,
+)
+from edgekit.engine.passes import rungs_of
+from edgekit.engine.steps import Run
+from edgekit.errors import EdgekitError, PromiseError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Judgement
+
+__all__ = ["Climbed", "check", "climb"]
+
+_SECONDS = 0.6
+"""Of timing for each rung: enough to tell slower from faster, not to report a figure of."""
+_JUDGED = ("max_accuracy_drop", "min_agreement", "min_p_worse")
+"""The limits that a ladder climbs for: those that the validation data decides."""
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """The plan that was taken in the end, what it made, and how it was found."""
+
+    plan: Plan
+    result: Artifact
+    records: tuple[StepRecord, ...]
+    climb: Climb | None
+    notes: tuple[Note, ...] = ()
+
+
+def climb(run: Run, plan: Plan, source: Artifact, reference: Artifact) -> Climbed:
+    """Runs a plan; where one of its steps has a ladder, as often as the promise needs.
+
+    Raises:
+        UsageError: no rung can work on this model; or there are two ladders, or no promise.
+        PromiseError: every rung failed.
+    """
+    places = [i for i, step in enumerate(plan.steps) if rungs_of(step)]
+    if not places:
+        result, records = run.plan(plan, source)
+        return Climbed(plan, result, records, None)
+    check(plan)
+    return _Ladder(run, plan, source, reference, places[0]).climb()
+
+
+def check(plan: Plan) -> None:
+    """Refuses a ladder that has nothing to climb for, and a second one.
+
+    Raises:
+        UsageError: says which.
+    """
+    where = plan.recipe.promise.source
+    climbing = [step.name for step in plan.steps if rungs_of(step)]
+    if len(climbing) > 1:
+        raise UsageError(
+            f"{where}: '{climbing[0]}' and '{climbing[1]}' both have a ladder, and one is possible",
+            hint="leave `ladder` out of one of them",
+        )
+    promise = plan.recipe.promise.limits
+    if climbing and all(getattr(promise, name) is None for name in _JUDGED):
+        raise UsageError(
+            f"{where}: '{climbing[0]}' has a ladder, and the recipe no promise to climb for",
+            hint='add max_accuracy_drop = "1 pt" under [promise]',
+        )
+
+
+_Tried = tuple[RungRecord, Climbed | None]
+
+
+@dataclass
+class _Ladder:
+    run: Run
+    plan: Plan
+    source: Artifact
+    reference: Artifact
+    place: int
+    ranking: tuple[tuple[str, float], ...] | None = None
+    reference_score: Score | None = None
+
+    def climb(self) -> Climbed:
+        """Tries rung after rung; where none holds, the one with the smallest drop is taken."""
+        rungs, unjudged = rungs_of(self._step), self._unjudged()
+        tried: list[_Tried] = []
+        failures: list[EdgekitError] = []
+        for rung in rungs:
+            try:
+                made = self._try(rung, judged=not unjudged)
+            except (PromiseError, UsageError) as error:
+                failures.append(error)
+                tried.append((RungRecord(rung.label, "failed", error.message), None))
+                continue
+            tried.append(made)
+            if unjudged or made[0].status == "holds":
+                break
+        return self._finish(rungs, tried, failures, unjudged)
+
+    @property
+    def _step(self) -> Step:
+        return self.plan.steps[self.place]
+
+    def _try(self, rung: Rung, *, judged: bool) -> tuple[RungRecord, Climbed]:
+        step = dataclasses.replace(self._step, parameters=self._parameters(rung))
+        steps = (*self.plan.steps[: self.place], step, *self.plan.steps[self.place + 1 :])
+        plan = dataclasses.replace(self.plan, steps=steps)
+        result, records = self.run.plan(plan, self.source)
+        return self._judged(rung, step, result, judged=judged), Climbed(plan, result, records, None)
+
+    def _parameters(self, rung: Rung) -> Any:
+        if not rung.spare:
+            return rung.parameters
+        ranking = self._ranking(rung)
+        spared = [name for name, _ in ranking[: math.ceil(rung.spare * len(ranking))]]
+        skip = (*rung.parameters.skip, *(glob.escape(name) for name in spared))
+        return dataclasses.replace(rung.parameters, skip=skip)
+
+    def _ranking(self, rung: Rung) -> tuple[tuple[str, float], ...]:
+        if self.ranking is None:
+            head = dataclasses.replace(self.plan, steps=self.plan.steps[: self.place])
+            before, _ = self.run.plan(head, self.source)
+            step = dataclasses.replace(self._step, parameters=rung.parameters)
+            self.ranking = self.run.rank(step, before)
+        return self.ranking
+
+    def _judged(self, rung: Rung, step: Step, result: Artifact, *, judged: bool) -> RungRecord:
+        subjects = [on_target(item, self.plan.target) for item in (self.reference, result)]
+        sizes = [unmeasured(subject, "").size_bytes for subject in subjects]
+        record = RungRecord(
+            rung.label,
+            "holds",
+            parameters=step.settings,
+            digest=result.digest,
+            size_bytes=sizes[1],
+            size_ratio=sizes[1] / sizes[0],
+        )
+        data = self.run.data
+        if not judged or data is None:
+            return record
+        judgement = judge_pair(*subjects, data=data, bars=self.run.bars, split="select")
+        inputs = [
+            bench_inputs(subject, data, seed=self.run.seed, split="select") for subject in subjects
+        ]
+        _, latency = compare_latency(
+            *map(bench_model, subjects),
+            inputs=inputs[1],
+            reference_inputs=inputs[0],
+            seconds=_SECONDS,
+            processes=1,
+        )
+        self.reference_score = judgement.reference
+        broken = self._broken(judgement, unmeasured(subjects[1], ""))
+        return dataclasses.replace(
+            record,
+            status="breaks" if broken else "holds",
+            reason=broken,
+            score=judgement.result,
+            drop=_drop(judgement),
+            latency=latency,
+        )
+
+    def _broken(self, judgement: Judgement, measured: Any) -> str:
+        """The first limit of the promise that does not hold on the select split."""
+        promise = self.plan.recipe.promise
+        wanted = Limits(**{name: getattr(promise.limits, name) for name in _JUDGED})
+        verdicts = judge((SourcedLimits(wanted, promise.source),), measured, judgement)
+        found = next((verdict for verdict in verdicts if verdict.status != "pass"), None)
+        return "" if found is None else found.reason or found.metric
+
+    def _unjudged(self) -> str:
+        """Why no rung can be judged, '' where it can."""
+        data = self.run.data
+        unreal = unreal_reason(on_target(self.reference, self.plan.target))
+        if unreal or data is None:
+            return unreal or "there is no data"
+        if not data.can_judge:
+            return f"{data.where} has no labels"
+        return ""
+
+    def _finish(
+        self,
+        rungs: tuple[Rung, ...],
+        tried: list[_Tried],
+        failures: list[EdgekitError],
+        unjudged: str,
+    ) -> Climbed:
+        made = [(record, done) for record, done in tried if done is not None]
+        if not made:
+            raise failures[0]
+        record, done = next(
+            (item for item in made if item[0].status == "holds"),
+            min(made, key=lambda item: _or_infinity(item[0].drop)),
+        )
+        rest = [
+            RungRecord(rung.label, "not tried", "an earlier one was taken")
+            for rung in rungs[len(tried) :]
+        ]
+        records = (*(item for item, _ in tried), *rest)
+        samples = self.run.data.split_sizes["select"] if self.run.data and not unjudged else 0
+        found = Climb(self._step.name, samples, self.reference_score, records, record.label)
+        return dataclasses.replace(done, climb=found, notes=self._notes(record, unjudged))
+
+    def _notes(self, taken: RungRecord, unjudged: str) -> tuple[Note, ...]:
+        if unjudged:
+            reason = f"'{taken.label}' was taken without asking whether it keeps the promise"
+            return (Note("ladder not climbed", self._step.name, f"{unjudged}; {reason}"),)
+        notes = []
+        if taken.status != "holds":
+            reason = f"no rung does; '{taken.label}' has the smallest drop on the select split"
+            notes.append(Note("promise not kept", self._step.name, reason))
+        if taken.is_slower:
+            reason = "the rung that keeps the promise is slower than the float model"
+            notes.append(Note("slower", taken.label, reason))
+        return tuple(notes)
+
+
+def _drop(judgement: Judgement) -> float:
+    sign = 1.0 if judgement.result.higher_is_better else -1.0
+    return sign * (judgement.reference.value - judgement.result.value)
+
+
+def _or_infinity(value: float | None) -> float:
+    return math.inf if value is None or math.isnan(value) else value
