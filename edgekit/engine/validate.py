@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
@@ -24,13 +26,13 @@ from edgekit.engine.measure import (
     unreal_reason,
     why_unjudged,
 )
-from edgekit.engine.models import describe
+from edgekit.engine.models import describe, format_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
 
-__all__ = ["Validation", "compare_models", "validate"]
+__all__ = ["Validation", "compare_models", "model_in", "validate"]
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,18 @@ def compare_models(
     model: str,
     reference: str,
     *,
-    data: DataRequest,
+    data: DataRequest | None,
     target: str | None = None,
     seed: int = 0,
     inputs: Sequence[str] = (),
     threads: int | None = None,
     bars: Progress = silent,
+    words: Sequence[str] = (),
 ) -> Report:
     """Judges `model` against `reference` on the same samples, interleaved in time.
+
+    A reference of another format runs on that format's natural runner. `words` are the command and
+    its models as the user wrote them, where that was not `validate`.
 
     Raises:
         UsageError: a model does not run on the target, or the data does not fit one of them.
@@ -97,7 +103,6 @@ def compare_models(
     device = target_for(artifacts[1], target, threads=threads)
     for index, artifact in enumerate(artifacts):
         artifacts[index], opened = open_for(artifact, data, seed=seed)
-        assert opened is not None, "data was given"
     pair = measure_pair(
         on_target(artifacts[0], device),
         on_target(artifacts[1], device),
@@ -133,8 +138,7 @@ def compare_models(
         notes=judged_output(on_target(artifacts[1], device), opened) if pair.judgement else (),
         seconds={"validate": time.perf_counter() - started},
         command=_command(
-            model,
-            reference,
+            words or ("validate", model, "--reference", reference),
             data,
             target or device.name,
             seed=seed,
@@ -160,17 +164,35 @@ def target_for(artifact: Artifact, name: str | None, *, threads: int | None) -> 
     return target
 
 
+def model_in(path: str) -> str:
+    """The model in a folder that `compress` wrote; any other path as it is.
+
+    Raises:
+        UsageError: the folder has a report whose model is not there.
+    """
+    report = Path(path) / "report.json"
+    if not report.is_file():
+        return path
+    try:
+        name = json.loads(report.read_text(encoding="utf-8"))["result"]["format"]
+        model = Path(path) / f"model{format_of(str(name)).SUFFIXES[0]}"
+    except (ValueError, KeyError, TypeError, OSError):
+        raise UsageError(f"{report}: is no report of edgekit's", hint="name the model") from None
+    if not model.exists():
+        raise UsageError(f"{path}: its {model.name} is missing", hint="compress it again")
+    return str(model)
+
+
 def _command(
-    model: str,
-    reference: str,
-    data: DataRequest,
+    words: Sequence[str],
+    data: DataRequest | None,
     target: str,
     *,
     seed: int,
     threads: int | None,
     inputs: Sequence[str],
 ) -> str:
-    words = ["edgekit", "validate", model, "--reference", reference, *data.words()]
+    words = ["edgekit", *words, *(data.words() if data else ())]
     words += [word for text in inputs for word in ("--input", text)]
     words += ["--target", target]
     words += ["--seed", str(seed)] if seed else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import edgekit
 
@@ -99,3 +100,36 @@ def test_convert_says_what_leads_where(tmp_path: Path, tiny_float: Path, tiny_ke
         f"hint: --out {tmp_path}/m.tflite\n"
     )
     assert edgekit("convert", source, "--to", "tflita", "--out", tmp_path / "m").code == 2
+
+
+def test_compare_sets_two_formats_side_by_side(tmp_path: Path, tiny_float: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((8, 8, 8, 1), np.float32), y=np.arange(8) % 4)
+    done = edgekit("compare", tiny_float, tiny_float, "--data", f"npz:{tmp_path}/d.npz", "--json")
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert report["result"]["agreement"] == 1
+    assert report["command"].startswith("edgekit compare ")
+    assert edgekit("compare", tiny_float, tiny_float, "--quiet").code == 0
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "report.json").write_text('{"result": {"format": "tflite"}}')
+    done = edgekit("compare", tiny_float, folder)
+    assert (done.code, done.out) == (2, "")
+    assert "its model.tflite is missing" in done.err
+    (folder / "model.tflite").write_bytes(tiny_float.read_bytes())
+    assert edgekit("compare", tiny_float, folder).code == 0
+    (folder / "report.json").write_text("[]")
+    assert "is no report of edgekit's" in edgekit("compare", tiny_float, folder).err
+
+
+def test_an_output_and_an_input_that_do_not_exist(tmp_path: Path, tiny_float: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((8, 8, 8, 1), np.float32), y=np.arange(8) % 4)
+    data = ("--data", f"npz:{tmp_path}/d.npz")
+    done = edgekit("validate", tiny_float, *data, "--output", "nothing")
+    assert done.code == 2
+    assert "--output 'nothing': the model has no such output" in done.err
+    done = edgekit("validate", tiny_float, *data, "--input", "x=1x8x8x1")
+    assert done.code == 2
+    assert "the shapes of a tflite file cannot be changed" in done.err
+    done = edgekit("bench", tiny_float, "--output", "x")
+    assert "--output says something of data" in done.err

@@ -18,10 +18,16 @@ ABILITIES = Abilities(
     techniques={
         "train": {"keras": "keras"},
         "quantize": {"tflite": "tflite", "onnx": "onnx"},
-        "anywhere": {"keras": "keras", "tflite": "tflite"},
+        "anywhere": {"keras": "keras", "tflite": "tflite", "onnx": "onnx"},
         "trained-integers": {"keras": "tflite"},
+        "tidy": {"onnx": "onnx"},
+        "tidied": {"onnx": "onnx"},
     },
     conversions=frozenset({("keras", "tflite"), ("keras", "onnx")}),
+    preparations={
+        ("tidied", "onnx"): RecipeStep("tidy", None),
+        ("anywhere", "onnx"): RecipeStep("tidy", None),
+    },
 )
 
 
@@ -77,6 +83,35 @@ def test_converts_towards_the_target_where_a_technique_needs_it() -> None:
 
 def test_needs_no_step_where_the_source_is_already_what_the_target_takes() -> None:
     assert plan("tflite", "tflite") == []
+
+
+def test_what_prepares_a_technique_is_inserted_once_and_where_it_is_needed() -> None:
+    tidy = ("tidy", "onnx", "onnx")
+    assert plan("onnx", "onnx", "anywhere", "tidied") == [
+        tidy,
+        ("anywhere", "onnx", "onnx"),
+        ("tidied", "onnx", "onnx"),
+    ]
+    assert plan("keras", "onnx", "tidied")[-2:] == [
+        tidy,
+        ("tidied", "onnx", "onnx"),
+    ]
+    named = plan("onnx", "onnx", "tidy", "anywhere")
+    assert named == [tidy, ("anywhere", "onnx", "onnx")]
+    assert plan("onnx", "onnx") == []
+    assert tidy not in plan("keras", "tflite", "anywhere")
+
+
+def test_needs_may_depend_on_the_format() -> None:
+    class Parameters:
+        def needs_on(self, format: str) -> dict[str, int]:
+            return {} if format == "onnx" else {"train": 1}
+
+    limits = SourcedLimits(Limits(), "recipes/r.toml")
+    recipe = Recipe("r", "", (RecipeStep("anywhere", Parameters()),), limits)
+    for source, needs in (("onnx", frozenset()), ("tflite", frozenset({"train"}))):
+        device = Target("t", "", source, "null", None, limits)
+        assert make_plan(recipe, device, source, abilities=ABILITIES).needs == needs
 
 
 def test_a_technique_may_produce_another_format() -> None:

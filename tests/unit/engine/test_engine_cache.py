@@ -77,6 +77,16 @@ def test_a_twin_stored_meanwhile_is_kept(tmp_path: Path) -> None:
     assert cache.store("key", made(cache), digest_of=digest).path.stat().st_ino == inode
 
 
+def test_the_parts_of_a_model_go_along(tmp_path: Path) -> None:
+    cache = StepCache(tmp_path)
+    step = made(cache)
+    part = step.path.parent / "model.x.data"
+    part.write_text("more")
+    stored = cache.store("key", step, digest_of=digest, parts=[part])
+    assert (stored.path.parent / "model.x.data").read_text() == "more"
+    assert not part.exists()
+
+
 def test_many_at_once_all_succeed(tmp_path: Path) -> None:
     """Over a damaged entry too, which each of them may be the one to replace."""
 

@@ -150,6 +150,22 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
     assert listing(tmp_path) == ["m.bin"]
 
 
+def test_what_lies_beside_a_file_goes_along(tmp_path: Path) -> None:
+    with new_file(tmp_path / "m.x", what="--out", force=False) as temporary:
+        temporary.write_text("model")
+        (temporary.parent / "m.data").write_text("weights")
+    assert (tmp_path / "m.data").read_text() == "weights"
+    (tmp_path / "m.x").unlink()
+    with (
+        pytest.raises(UsageError, match="its file 'm.data' exists already"),
+        new_file(tmp_path / "m.x", what="--out", force=False) as temporary,
+    ):
+        temporary.write_text("model")
+        (temporary.parent / "m.data").write_text("others")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.data"]
+    assert (tmp_path / "m.data").read_text() == "weights"
+
+
 def test_a_place_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with (

@@ -1,0 +1,59 @@
+"""Compare two models side by side: size, accuracy, latency, memory"""
+
+from __future__ import annotations
+
+import click
+
+from edgekit.cli import _options as options
+
+__all__ = ["command"]
+
+
+@click.command("compare")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--target", metavar="T", help="For both; by default each on its format's own.")
+@options.data_options(required=False)
+@options.inputs
+@options.seed
+@options.threads
+@options.as_json
+@options.quiet
+def command(
+    first: str,
+    second: str,
+    target: str | None,
+    data: str | None,
+    data_options: str,
+    task: str | None,
+    output: str | None,
+    inputs: tuple[str, ...],
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Measures B against A, interleaved; a folder that `compress` wrote stands for its model.
+
+    The two may be of different formats. Accuracy needs --data.
+    """
+    from edgekit.core import catalog
+    from edgekit.engine.validate import compare_models, model_in
+
+    report = compare_models(
+        model_in(second),
+        model_in(first),
+        data=options.data_request(data, data_options, task, output),
+        target=target,
+        inputs=inputs,
+        seed=seed,
+        threads=threads,
+        bars=options.progress(quiet=quiet),
+        words=("compare", first, second),
+    )
+    if as_json:
+        click.echo(catalog.load("reporters", "json").render(report))
+    else:
+        text = catalog.load("reporters", "terminal").render(report, color=options.use_color())
+        click.echo(text.rstrip("\n"))
+    return report.exit_code
