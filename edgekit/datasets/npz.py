@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Signature
 from edgekit.core.data import Dataset, Pool
+from edgekit.core.notes import Note
 from edgekit.datasets._digest import Digest
 from edgekit.datasets._labels import read_labels
 from edgekit.datasets._npy import NpzReader
@@ -48,11 +50,13 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
     Inputs are `x` (one input) or arrays called like the model's inputs (any number); each either as
     it is, to be split by seed, or with the endings _train and _test. `y`, `y_train` and `y_test`
     are labels and may be absent. With _test arrays alone there is nothing to train or calibrate on.
-    `class_names` (text) names the classes. Arrays above 64 MB are memory-mapped.
+    `class_names` (text) names the classes. What else the file holds is left out and noted. Arrays
+    above 64 MB are memory-mapped.
 
     Raises:
-        UsageError: no such file, no .npz, arrays missing (lists what is there), Python objects,
-            or labels that are no class indices.
+        UsageError: no such file, no .npz, arrays missing (lists what is there, with the nearest
+            name), test arrays of some inputs only, Python objects, or labels that are no class
+            indices.
     """
     where = f"--data 'npz:{argument}'"
     path = _file(argument, where)
@@ -74,8 +78,17 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
         digest=digest.hexdigest(),
         class_names=_class_names(reader, where) or text_names,
         input_names=layout.input_names,
-        notes=notes,
+        notes=(*notes, *_left_out(reader.names, layout)),
     )
+
+
+def _left_out(names: tuple[str, ...], layout: _Layout) -> tuple[Note, ...]:
+    used = {*layout.train, *layout.test, layout.train_labels, layout.test_labels, _CLASS_NAMES}
+    others = [f"'{name}'" for name in names if name not in used]
+    if not others:
+        return ()
+    what = f"array{'' if len(others) == 1 else 's'} {', '.join(others)}"
+    return (Note("left out", what, "the model has no such input, and it is no label"),)
 
 
 def _file(argument: str, where: str) -> Path:
@@ -106,6 +119,7 @@ def _layout(names: tuple[str, ...], signature: Signature | None, where: str) -> 
         train = tuple(_first(names, f"{stem}_train", stem) for stem in stems)
         test = tuple(_first(names, f"{stem}_test") for stem in stems)
         if all(train) or (all(test) and not any(train)):
+            _refuse_gaps(stems, test, where)
             return _Layout(
                 train=train if all(train) else (),
                 test=test if all(test) else (),
@@ -117,8 +131,32 @@ def _layout(names: tuple[str, ...], signature: Signature | None, where: str) -> 
     raise UsageError(
         f"{where}: the inputs {wanted} (or each with _train and _test) are not there; "
         f"it has {', '.join(names) or 'no array at all'}",
-        hint="np.savez(FILE, x_train=..., y_train=..., x_test=..., y_test=...)",
+        hint=_nearest(names, signature)
+        or "np.savez(FILE, x_train=..., y_train=..., x_test=..., y_test=...)",
     )
+
+
+def _refuse_gaps(stems: tuple[str, ...], test: tuple[str, ...], where: str) -> None:
+    """Test arrays of some inputs only would silently not be used."""
+    if any(test) and not all(test):
+        lacking = next(stem for stem, name in zip(stems, test, strict=True) if not name)
+        held = next(name for name in test if name)
+        raise UsageError(f"{where}: has the array {held}, and not {lacking}_test")
+
+
+def _nearest(names: tuple[str, ...], signature: Signature | None) -> str:
+    """A hint with the array that was probably meant for the first input that has none."""
+    endings = ("_train", "_test", "")
+    for spec in signature.inputs if signature is not None else ():
+        wanted = [spec.name + ending for ending in endings]
+        if any(name in names for name in wanted):
+            continue
+        near = [get_close_matches(name, names, n=1, cutoff=0.6) for name in wanted]
+        found = next((match[0] for match in near if match), "")
+        if found:
+            ending = next(item for item in endings if found.endswith(item))
+            return f"rename the array '{found}' to '{spec.name}{ending}'"
+    return ""
 
 
 def _candidates(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Shape", "count"]
+__all__ = ["Shape", "count", "count_all"]
 
 Shape = tuple[int | None, ...]
 
@@ -17,11 +18,26 @@ _WEIGHT_INPUT = {
 }
 
 
+def _is_counted(node: Any) -> bool:
+    """There is a rule for this op."""
+    weight = _WEIGHT_INPUT.get(node.op_type)
+    return weight is not None and node.domain in ("", "ai.onnx") and len(node.input) > weight
+
+
+def count_all(nodes: Sequence[Any], shapes: dict[str, Shape]) -> list[int | None]:
+    """The counts of all nodes; none where open sizes hide one: a part would look like the whole."""
+    found = [count(node, shapes) for node in nodes]
+    hidden = any(
+        macs is None and _is_counted(node) for node, macs in zip(nodes, found, strict=True)
+    )
+    return [None] * len(found) if hidden else found
+
+
 def count(node: Any, shapes: dict[str, Shape]) -> int | None:
     """The multiply-accumulates of a node for a batch of 1 where the batch is dynamic, or None."""
-    weight = _WEIGHT_INPUT.get(node.op_type)
-    if weight is None or node.domain not in ("", "ai.onnx") or len(node.input) <= weight:
+    if not _is_counted(node):
         return None
+    weight = _WEIGHT_INPUT[node.op_type]
     names = (node.input[0], node.input[weight], node.output[0])
     known = [_sizes(shapes.get(name)) for name in names]
     data, kernel, output = known

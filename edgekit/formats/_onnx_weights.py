@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 from edgekit import lazy
 from edgekit.core.description import Weight
 from edgekit.frameworks import onnx_files
+from edgekit.frameworks._onnx_tensors import expected_bytes
 
-__all__ = ["bytes_by", "dtype_name", "stored", "trained_names", "weight"]
+__all__ = ["bytes_by", "dtype_name", "tensors", "trained_names", "weight"]
 
 
 def dtype_name(code: int) -> str:
@@ -22,14 +22,25 @@ def dtype_name(code: int) -> str:
     return {"float": "float32", "double": "float64"}.get(name, str(name))
 
 
-def weight(tensor: Any) -> Weight:
-    return Weight(tensor.name, tuple(tensor.dims), dtype_name(tensor.data_type), stored(tensor))
+def tensors(outline: onnx_files.Outline) -> list[tuple[Any, int]]:
+    """The tensors that hold values, each with the bytes that these take."""
+    found = []
+    for place, tensor in enumerate(onnx_files.all_tensors(outline.model)):
+        # The initializers of the main graph come first, so a place here is one there.
+        size = outline.cut[place][1] if place in outline.cut else _stored(tensor)
+        if tensor.dims or size:
+            found.append((tensor, size))
+    return found
 
 
-def stored(tensor: Any) -> int:
+def weight(tensor: Any, size: int) -> Weight:
+    return Weight(tensor.name, tuple(tensor.dims), dtype_name(tensor.data_type), size)
+
+
+def _stored(tensor: Any) -> int:
     """The bytes that a tensor's values take, in the file or beside it."""
-    if tensor.data_location == tensor.EXTERNAL:
-        return onnx_files.external_info(tensor)[2] or _expected(tensor)
+    if onnx_files.is_external(tensor):
+        return onnx_files.external_info(tensor)[2] or expected_bytes(tensor) or 0
     if tensor.HasField("raw_data"):
         return len(tensor.raw_data)
     bare = type(tensor)()
@@ -37,11 +48,6 @@ def stored(tensor: Any) -> int:
     for field in ("dims", "data_type", "name", "doc_string", "external_data", "data_location"):
         bare.ClearField(field)
     return int(bare.ByteSize())
-
-
-def _expected(tensor: Any) -> int:
-    helper = lazy.require("onnx.helper", extra="onnx", needed_for="an ONNX model")
-    return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def trained_names(model: Any) -> set[str]:
@@ -55,14 +61,16 @@ def trained_names(model: Any) -> set[str]:
     }
 
 
-def bytes_by(path: Path, model: Any, tensors: list[Any]) -> tuple[int, tuple[tuple[str, int], ...]]:
+def bytes_by(
+    path: Path, model: Any, found: list[tuple[Any, int]]
+) -> tuple[int, tuple[tuple[str, int], ...]]:
     """Splits the file and its external data; shared external data counts once."""
-    inside = sum(stored(tensor) for tensor in tensors if tensor.data_location != tensor.EXTERNAL)
+    inside = sum(size for tensor, size in found if not onnx_files.is_external(tensor))
     outside = sum(file.stat().st_size for file in onnx_files.external_files(path, model))
     spans = {
-        (*onnx_files.external_info(tensor)[:2], stored(tensor))
-        for tensor in tensors
-        if tensor.data_location == tensor.EXTERNAL
+        (*onnx_files.external_info(tensor)[:2], size)
+        for tensor, size in found
+        if onnx_files.is_external(tensor)
     }
     referred = min(outside, sum(length for _, _, length in spans))
     strings, metadata = _name_bytes(model), _metadata_bytes(model)

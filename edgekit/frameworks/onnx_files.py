@@ -3,116 +3,98 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgekit import lazy
 from edgekit.errors import UsageError
+from edgekit.frameworks._onnx_check import check_ops, check_parts, in_one_line, in_words
+from edgekit.frameworks._onnx_save import save
+from edgekit.frameworks._onnx_tensors import (
+    all_graphs,
+    all_nodes,
+    all_tensors,
+    external_files,
+    external_info,
+    external_span,
+    is_external,
+    read_span,
+    tensor_array,
+)
+from edgekit.frameworks._onnx_wire import check_wire, looks_like_onnx, without_values
 from edgekit.frameworks.files import sha256
 
 __all__ = [
+    "Outline",
     "all_graphs",
+    "all_nodes",
     "all_tensors",
     "check_model",
     "check_wire",
     "digests",
     "external_files",
     "external_info",
+    "is_external",
     "load",
+    "load_full",
     "looks_like_onnx",
+    "opset",
+    "outline",
+    "save",
+    "tensor_array",
 ]
 
-_IR_VERSION, _GRAPH = 1, 7
-_MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
-"""Field numbers of ModelProto and their wire types (0 is a number, 2 has a length)."""
-_MAX_VERSION = 255
-_MAX_FIELDS = 100_000
+_MOST_OUTLINES = 2
+_DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
-def looks_like_onnx(path: Path) -> bool:
-    """The file starts with a small ir_version and goes on with another field of ModelProto."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError:
-        return False
-    if len(head) < 3 or head[0] != _IR_VERSION << 3 or not 0 < head[1] < 0x80:
-        return False
-    number, wire = head[2] >> 3, head[2] & 7
-    return number != _IR_VERSION and _MODEL_FIELDS.get(number) == wire
+@dataclass(frozen=True)
+class Outline:
+    """A model without the values of its big initializers; shared, so nobody may change it.
 
-
-def check_wire(path: Path) -> None:
-    """Walks the outermost fields of the file; reads only their lengths.
-
-    Raises:
-        UsageError: it is no ONNX model, or is cut off.
+    `cut` says where in the file those values are: (first byte, length) by the place of the tensor
+    in `model.graph.initializer`.
     """
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise UsageError(f"{path}: the file is empty")
-        fields = _fields(path, size)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not looks_like_onnx(path) or any(_MODEL_FIELDS.get(n) != wire for n, wire, _ in fields):
-        raise UsageError(
-            f"{path}: is no ONNX model (its first bytes are not those of one)",
-            hint="an ONNX model is an .onnx file",
-        )
-    cut = next((end for _, _, end in fields if end > size), None)
-    if cut is not None:
-        raise UsageError(f"{path}: is cut off: {size} bytes of at least {cut} are there")
-    if all(number != _GRAPH for number, _, _ in fields):
-        raise UsageError(f"{path}: is an ONNX file without a graph in it, or cut off")
+
+    model: Any
+    cut: Mapping[int, tuple[int, int]]
 
 
-def _fields(path: Path, size: int) -> list[tuple[int, int, int]]:
-    """(field number, wire type, end) of each outermost field, up to the first that is wrong."""
-    found: list[tuple[int, int, int]] = []
-    with path.open("rb") as file:
-        while (start := file.tell()) < size and len(found) < _MAX_FIELDS:
-            tag, value = _varint(file), _varint(file)
-            if tag is None or value is None:
-                return [*found, (_IR_VERSION, 0, max(size, start) + 1)]
-            end = file.tell() + (value if tag & 7 == 2 else 0)
-            found.append((tag >> 3, tag & 7, end))
-            if _MODEL_FIELDS.get(tag >> 3) != tag & 7 or end > size:
-                break
-            file.seek(end)
-    return found
+_outlines: dict[tuple[str, int, int, int], Outline] = {}
 
 
-def _varint(file: IO[bytes]) -> int | None:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            return None
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    return value
-
-
-def load(path: Path) -> Any:
-    """Parses the model without its external data.
+def outline(path: Path) -> Outline:
+    """Parses what is small in a model; a file that did not change is not parsed again.
 
     Raises:
         UsageError: the package onnx is missing, or the file is damaged.
     """
     check_wire(path)
+    status = path.stat()
+    key = os.path.abspath(path), status.st_mtime_ns, status.st_size, status.st_ino
+    if key not in _outlines:
+        found = _parsed(path)
+        while len(_outlines) >= _MOST_OUTLINES:
+            del _outlines[next(iter(_outlines))]
+        _outlines[key] = found
+    return _outlines[key]
+
+
+def _parsed(path: Path) -> Outline:
     onnx = lazy.require("onnx", extra="onnx", needed_for=f"{path}")
+    model = onnx.ModelProto()
+    data, cut = without_values(path)
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise UsageError(f"{path}: is a damaged ONNX model ({_one_line(error)})") from None
+        model.ParseFromString(data)
+    except Exception as error:  # Which class it is depends on protobuf's implementation.
+        raise UsageError(f"{path}: is a damaged ONNX model ({in_one_line(error)})") from None
     if not model.HasField("graph"):
         raise UsageError(f"{path}: is an ONNX file without a graph in it")
     if any(isinstance(text, bytes) for text in _texts(model)):
         raise UsageError(f"{path}: is a damaged ONNX model (a name in it is not UTF-8 text)")
-    return model
+    return Outline(model, cut)
 
 
 def _texts(model: Any) -> Iterator[Any]:
@@ -120,103 +102,111 @@ def _texts(model: Any) -> Iterator[Any]:
     yield from (model.doc_string, model.producer_name, model.producer_version, model.domain)
     for holder in (model, *all_graphs(model)):
         yield from (text for item in holder.metadata_props for text in (item.key, item.value))
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+    for item in (*model.opset_import, *(i for f in model.functions for i in f.opset_import)):
+        yield item.domain
+    for node in all_nodes(model):
+        yield from (node.name, node.op_type, node.domain, node.doc_string)
+        yield from (*node.input, *node.output, *(item.name for item in node.attribute))
     for graph in all_graphs(model):
         yield from (graph.name, graph.doc_string)
-        for node in graph.node:
-            yield from (node.name, node.op_type, node.domain, node.doc_string)
-            yield from (*node.input, *node.output)
-        for item in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        for item in (*graph.value_info, *graph.input, *graph.output):
             yield from (item.name, item.doc_string)
+            yield from (dim.dim_param for dim in item.type.tensor_type.shape.dim)
+    for tensor in all_tensors(model):
+        yield from (tensor.name, tensor.doc_string)
+        yield from (text for item in tensor.external_data for text in (item.key, item.value))
 
 
-def check_model(path: Path) -> None:
-    """Runs the checker of onnx over the model and its external data.
+def load(path: Path) -> Any:
+    """Parses the model without its external data; the caller may change it.
+
+    What the file holds is in memory once, however big it is.
 
     Raises:
-        UsageError: what the checker found, as one sentence.
+        UsageError: the package onnx is missing, or the file is damaged.
     """
-    model = load(path)
-    external_files(path, model)
-    checker = lazy.require("onnx.checker", extra="onnx", needed_for=f"{path}")
-    try:
-        checker.check_model(_modern(model) if model.ir_version < 4 else str(path))
-    except Exception as error:
-        raise UsageError(f"{path}: is no valid ONNX model: {_one_line(error)}") from None
-
-
-def _modern(model: Any) -> Any:
-    """Old models that leave out initializers among the inputs run everywhere; IR 4 allows it."""
-    model.ir_version = 4
+    found = outline(path)
+    model = type(found.model)()
+    model.CopyFrom(found.model)
+    for place, (offset, length) in found.cut.items():
+        model.graph.initializer[place].raw_data = read_span((path, offset, length))
     return model
 
 
-def external_files(path: Path, model: Any) -> list[Path]:
-    """The files beside the model that hold its tensors.
+def load_full(path: Path) -> Any:
+    """Parses the model and reads its external data into it; the caller may change it.
+
+    For models of ordinary size: above 2 GB it can no longer be serialized. `tensor_array` reads
+    one tensor at a time.
 
     Raises:
-        UsageError: one is not there, or lies outside the model's folder.
+        UsageError: as `load`; or external data is missing, cut off, or outside the folder.
     """
-    root = path.resolve().parent
-    found: dict[str, Path] = {}
+    model = load(path)
+    external_files(path, model)
     for tensor in all_tensors(model):
-        if tensor.data_location != tensor.EXTERNAL or (name := _location(tensor)) in found:
-            continue
-        file = root / name
-        if not name or os.path.isabs(name) or not file.resolve().is_relative_to(root):
-            raise UsageError(f"{path}: its external data '{name}' lies outside its folder")
-        if not file.is_file():
-            raise UsageError(
-                f"{path}: its external data '{name}' is missing", hint=f"put it beside {path.name}"
-            )
-        found[name] = file
-    return [found[name] for name in sorted(found)]
+        if is_external(tensor):
+            try:
+                tensor.raw_data = read_span(external_span(tensor, path.parent))
+            except UsageError as error:
+                raise UsageError(f"{path}: {error.message}", hint=error.hint) from None
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+    return model
+
+
+def opset(model: Any) -> int:
+    """The opset of the default domain; 1 where an old model says none."""
+    versions = (item.version for item in model.opset_import if item.domain in _DEFAULT_DOMAINS)
+    return int(next(versions, 1))
+
+
+def check_model(path: Path) -> None:
+    """Checks ops, structure and where the values lie; big values are not read.
+
+    Raises:
+        UsageError: what is wrong, as one sentence; an op is named with its node.
+    """
+    found = outline(path)
+    checker = lazy.require("onnx.checker", extra="onnx", needed_for=f"{path}")
+    external_files(path, found.model)
+    try:
+        check_parts(path, found.model, found.cut)
+        check_ops(found.model)
+    except UsageError as error:
+        message = f"{path}: is no valid ONNX model: {error.message}"
+        raise UsageError(message, hint=error.hint) from None
+    try:
+        checker.check_model(_checkable(found))
+    except Exception as error:  # The errors of the checker have no base of their own.
+        raise UsageError(f"{path}: is no valid ONNX model: {in_words(error)}") from None
+
+
+def _checkable(found: Outline) -> Any:
+    """A copy that the checker judges by its structure alone: values elsewhere are checked already.
+
+    Old models that leave out initializers among the inputs run everywhere, and so do those that do
+    not say the shape of an output.
+    """
+    model = type(found.model)()
+    model.CopyFrom(found.model)
+    model.ir_version = max(model.ir_version, 4)
+    elsewhere = [model.graph.initializer[place] for place in found.cut]
+    for tensor in (*elsewhere, *filter(is_external, all_tensors(model))):
+        tensor.dims[:] = [0]
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+    for graph in all_graphs(model):
+        for value in (*graph.input, *graph.output):
+            if value.type.WhichOneof("value") == "tensor_type":
+                value.type.tensor_type.shape.SetInParent()
+    return model
 
 
 def digests(path: Path) -> dict[str, str]:
     """The digests of the model file (under '') and of its external files."""
-    root = path.resolve().parent
-    others = external_files(path, load(path))
+    root = Path(os.path.abspath(path)).parent
+    others = external_files(path, outline(path).model)
     return {"": sha256(path), **{str(file.relative_to(root)): sha256(file) for file in others}}
-
-
-def external_info(tensor: Any) -> tuple[str, int, int]:
-    """The file, offset and length of an external tensor; a length of 0 means the whole file."""
-    values = {entry.key: entry.value for entry in tensor.external_data}
-    try:
-        return _location(tensor), int(values.get("offset", 0)), int(values.get("length", 0))
-    except ValueError:
-        raise UsageError(f"tensor '{tensor.name}': its external data has no valid offset") from None
-
-
-def _location(tensor: Any) -> str:
-    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-
-
-def all_graphs(model: Any) -> Iterator[Any]:
-    """The main graph and those inside If, Loop and Scan, each before what is inside it."""
-    todo = [model.graph]
-    while todo:
-        graph = todo.pop(0)
-        yield graph
-        for node in graph.node:
-            for attribute in node.attribute:
-                todo += [attribute.g] if attribute.HasField("g") else []
-                todo += list(attribute.graphs)
-
-
-def all_tensors(model: Any) -> Iterator[Any]:
-    """Initializers, the values of Constant nodes, and the parts of sparse tensors."""
-    for graph in all_graphs(model):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines)[:300].rstrip(".") or type(error).__name__

@@ -1,12 +1,10 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime: the CPU, or the execution providers that are named."""
 
 from __future__ import annotations
 
 import base64
-import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.artifact import Signature, TensorSpec
 from edgekit.core.runner import Placement
 from edgekit.errors import EdgekitError, UsageError
-from edgekit.lazy import require, version
+from edgekit.lazy import version
+from edgekit.runners._onnxruntime import Options, create, explain, kinds
+from edgekit.runners._onnxruntime_profile import OpTime, op_times, read_placement, record
 from edgekit.runners._signature import checked, is_dynamic, ordered, shape_text
 
 if TYPE_CHECKING:
@@ -26,21 +26,25 @@ __all__ = [
     "PREDICTS",
     "UNREAL",
     "OnnxruntimeSession",
+    "OpTime",
     "Options",
     "open",
     "unavailable",
     "versions",
 ]
 
-FORMATS = ("onnx",)
-PREDICTS = ("onnx",)
+FORMATS = ("onnx", "ort")
+PREDICTS = ("onnx", "ort")
 FRAMEWORKS = frozenset({"onnxruntime"})
 UNREAL = ""
 
 _MOST_ROWS = 256
 _MOST_INPUT_BYTES = 16 * 2**20
 """Of one run with an open batch; what the layers of an image model write is many times that."""
-_FATAL_ONLY = 4
+_BATCH_WIDE = "DynamicQuantize"
+"""Ops whose scale is that of the whole batch: a sample's output depends on what runs beside it."""
+_OPEN_SIZES = (64, 1, 224)
+"""What an open dimension is tried with where nothing was run yet."""
 _TENSOR = re.compile(r"tensor\((\w+)\)")
 _FLOATS = {"float": "float32", "double": "float64"}
 _DTYPES = frozenset({"float16", "float32", "float64", "bool"}) | {
@@ -51,58 +55,33 @@ _PROBE = base64.b64decode(
     "CAc6OwoMCgF4EgF5IgRSZWx1EgFnWhMKAXgSDgoMCAESCAoCCAEKAggCYhMKAXkSDgoMCAESCAoCCAEKAggCQgQKABAN"
 )
 
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed:)?")
-_SOURCE = re.compile(r"\S*[/\\]\S+\.(?:cc|h):\d+ .*?\) ")
-_UNKNOWN = re.compile(
-    r"No Op registered for (?P<op>\S+) with domain_version of (?P<opset>\d+)"
-    r"|(?P<domain>[\w.]+):(?P<custom>\w+)\(-?\d+\) is not a registered function/op"
-)
-_KERNEL = re.compile(r"Could not find an implementation for (\w+)\((\d+)\)")
-_MISSING = re.compile(r'External data path does not exist: "(.+?)"')
-_NEWER = re.compile(
-    r"Unsupported model (IR version): (\d+), max supported IR version: (\d+)"
-    r"|(Opset) (\d+) is under development.* till opset (\d+)"
-)
-
-
-@dataclass(frozen=True)
-class Options:
-    """`threads` compute one inference together."""
-
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.threads <= 64:
-            raise ValueError(f"threads must be from 1 to 64, not {self.threads}")
-
 
 def open(path: Path, signature: Signature, options: object) -> OnnxruntimeSession:  # noqa: A001 (what core.runner.Runner calls it)
-    """Opens an .onnx file; the session keeps the order of `signature` where the names are known.
+    """Opens a model file; the session keeps the order of `signature` where the names are known.
+
+    The runtime reads the file and its external data itself; they never are a Python object.
 
     Raises:
-        UsageError: the runtime cannot load it (damaged, unknown op, missing data), named.
+        UsageError: the runtime cannot load it (damaged, unknown op, missing data), named; a
+            provider is not available, or does not take the model.
     """
     assert isinstance(options, Options), options
-    create = _creator(options.threads, f"{path}")
-    try:
-        native = create(str(path))
-    except Exception as error:  # The errors of the runtime have no base of their own.
-        raise _explain(path, error) from error
-    return OnnxruntimeSession(native, path, signature)
+    return OnnxruntimeSession(create(path, options), path, signature, options)
 
 
 def unavailable() -> str:
     """Runs a model of one op; returns '' where that works, else what is wrong."""
     install = "install it again: pip install --force-reinstall onnxruntime"
     try:
-        create = _creator(1, "the onnxruntime runner")
+        native = create(_PROBE, Options(), needed_for="the onnxruntime runner")
         import numpy as np
 
-        (found,) = create(_PROBE).run(None, {"x": np.array([[-1, 2]], np.float32)})
-    except EdgekitError as error:
-        return f"{error}: {error.hint}"
+        (found,) = native.run(None, {"x": np.array([[-1, 2]], np.float32)})
     except Exception as error:  # Whatever a broken installation raises, it is the answer.
-        return f"onnxruntime does not work here: {error or type(error).__name__}; {install}"
+        if isinstance(error, EdgekitError) and error.__cause__ is None:
+            return f"{error}: {error.hint}"
+        cause = error.__cause__ or error
+        return f"onnxruntime does not work here: {cause or type(cause).__name__}; {install}"
     works = found.tolist() == [[0.0, 2.0]]
     return "" if works else f"onnxruntime computes wrong values; {install}"
 
@@ -118,15 +97,20 @@ class OnnxruntimeSession:
 
     invoke: Callable[[], object]
 
-    def __init__(self, native: Any, path: Path, signature: Signature) -> None:
-        self._native, self._path = native, path
+    def __init__(
+        self, native: Any, path: Path, signature: Signature, options: Options | None = None
+    ) -> None:
+        self._native, self._path, self._options = native, path, options or Options()
         inputs = [_spec(value, "input", path) for value in native.get_inputs()]
         outputs = [_spec(value, "output", path) for value in native.get_outputs()]
         self.signature = Signature(
             _in_order(inputs, signature.inputs), _in_order(outputs, signature.outputs)
         )
         self._names = [spec.name for spec in self.signature.outputs]
-        self._most_rows = self._rows_at_once()
+        self._must_have_batches()
+        alone = any(kind.startswith(_BATCH_WIDE) for kind in kinds(native))
+        self._most_rows = 1 if alone else _MOST_ROWS
+        self._bound: list[Array] = []
         self.invoke = self._nothing_to_repeat
 
     def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -139,18 +123,56 @@ class OnnxruntimeSession:
         arrays = checked(self.signature, inputs, self._path)
         count = len(arrays[0])
         while True:
-            rows = min(self._most_rows, count) if is_dynamic(self.signature) else self._most_rows
+            rows = self._rows_at_once(arrays)
             try:
                 return self._run_blocks(arrays, count, rows)
             except Exception as error:  # The errors of the runtime have no base of their own.
                 # A batch axis that is dynamic in name only: some later op is fixed to one row.
                 if not is_dynamic(self.signature) or rows == 1:
-                    raise _explain(self._path, error) from error
+                    raise explain(self._path, error) from error
                 self._most_rows = 1
 
     def placement(self) -> Placement:
-        """Not read from the session."""
-        return Placement((), "edgekit does not read from ONNX Runtime which op runs where")
+        """Which op ran where in one inference, read from the runtime's own record of it.
+
+        It is what was executed, after the runtime has rewritten the graph: a quantized convolution
+        is one QLinearConv there, and an If shows the branch that was taken.
+        """
+        return read_placement(self._native, self._record(1))
+
+    def profile(self, runs: int) -> tuple[OpTime, ...]:
+        """The time of each op in `runs` inferences behind a first one that does not count.
+
+        Raises:
+            UsageError: the model cannot be run on the inputs there are.
+        """
+        events = self._record(runs + 1)
+        if not events:
+            raise UsageError(
+                f"{self._path}: ONNX Runtime ran none of the inputs that were tried",
+                hint="run a sample of the model's own data first",
+            )
+        return op_times(events)
+
+    def _record(self, runs: int) -> list[dict[str, Any]]:
+        """What the runtime wrote about running the last sample; else zeros; [] where none runs."""
+        assert self._native is not None, "the session is closed"
+        tries = [self._bound] if self._bound else [self._zeros(size) for size in _OPEN_SIZES]
+        for arrays in tries:
+            try:
+                return record(self._path, self._options, self._feed(arrays), runs)
+            except Exception as error:  # The errors of the runtime have no base of their own.
+                if self._bound:
+                    raise explain(self._path, error) from error
+        return []
+
+    def _zeros(self, size: int) -> list[Array]:
+        import numpy as np
+
+        return [
+            np.zeros([spec.shape[0] or 1, *(n or size for n in spec.sample_shape)], spec.dtype)
+            for spec in self.signature.inputs
+        ]
 
     def close(self) -> None:
         """Frees the session."""
@@ -163,24 +185,21 @@ class OnnxruntimeSession:
     def _nothing_to_repeat(self) -> None:
         raise AssertionError("nothing was run yet")
 
-    def _rows_at_once(self) -> int:
-        """The model's fixed batch, or as many rows as keep the inputs within bounds."""
-        import numpy as np
-
-        specs = self.signature.inputs
-        for spec in specs:
+    def _must_have_batches(self) -> None:
+        for spec in self.signature.inputs:
             if not spec.shape:
                 raise UsageError(
                     f"{self._path}: the input '{spec.name}' has no batch axis, or no shape at all",
                     hint="give the input a shape whose first axis is the batch, and export again",
                 )
+
+    def _rows_at_once(self, arrays: list[Array]) -> int:
+        """The model's fixed batch, or as many rows as keep the inputs within bounds."""
         if not is_dynamic(self.signature):
-            return max(spec.shape[0] or 1 for spec in specs)
-        sizes = [
-            math.prod(n or 1 for n in spec.sample_shape) * np.dtype(spec.dtype).itemsize
-            for spec in specs
-        ]
-        return max(1, min(_MOST_ROWS, _MOST_INPUT_BYTES // max(1, sum(sizes))))
+            return max(spec.shape[0] or 1 for spec in self.signature.inputs)
+        row_bytes = sum(array.nbytes for array in arrays) // len(arrays[0])
+        fitting = _MOST_INPUT_BYTES // max(1, row_bytes)
+        return max(1, min(self._most_rows, fitting, len(arrays[0])))
 
     def _run_blocks(self, arrays: list[Array], count: int, rows: int) -> tuple[Array, ...]:
         import numpy as np
@@ -210,22 +229,6 @@ class OnnxruntimeSession:
             binding.bind_output(name)
         self._bound = arrays  # The binding only points to them.
         self.invoke = partial(self._native.run_with_iobinding, binding)
-
-
-def _creator(threads: int, needed_for: str) -> Callable[[str | bytes], Any]:
-    """What makes a session: on the CPU alone, silent, and the same values in each run."""
-    runtime = require("onnxruntime", extra="onnx", needed_for=needed_for)
-    options = runtime.SessionOptions()
-    options.log_severity_level = _FATAL_ONLY
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    return partial(
-        runtime.InferenceSession,
-        sess_options=options,
-        providers=["CPUExecutionProvider"],
-        enable_fallback=0,  # It would print what it does.
-    )
 
 
 def _spec(value: Any, side: str, path: Path) -> TensorSpec:
@@ -259,38 +262,3 @@ def _joined(parts: list[Array]) -> Array:
     if len({part.shape[1:] for part in parts}) > 1:
         raise ValueError("an output changes its shape from sample to sample")
     return np.concatenate(parts)
-
-
-def _explain(path: Path, error: Exception) -> UsageError:
-    """One sentence for what the runtime raised; its own words where it says nothing known."""
-    if isinstance(error, UsageError):
-        return error
-    text, runtime = str(error), f"ONNX Runtime {version('onnxruntime')}"
-    if match := _UNKNOWN.search(text):
-        kind = match["op"] or f"{match['domain']}.{match['custom']}"
-        of = f" of opset {match['opset']}" if match["opset"] else ""
-        return UsageError(
-            f"{path}: the op '{kind}'{of} is not one that {runtime} has",
-            hint="replace the op and export the model again, or update onnxruntime",
-        )
-    if match := _KERNEL.search(text):
-        return UsageError(
-            f"{path}: {runtime} has no CPU kernel for the op '{match[1]}' of opset {match[2]} "
-            "with the dtypes that it has here",
-            hint="export the model in float32, or update onnxruntime",
-        )
-    if match := _MISSING.search(text):
-        name = Path(match[1]).name
-        return UsageError(
-            f"{path}: its external data '{name}' is missing", hint=f"put it beside {path.name}"
-        )
-    if match := _NEWER.search(text):
-        what, has, most = (found.replace("Ops", "ops") for found in match.groups("") if found)
-        return UsageError(
-            f"{path}: has the {what} {has}, and {runtime} knows up to {most}",
-            hint="update onnxruntime, or export the model with an older opset",
-        )
-    plain = _SOURCE.sub("", _PREFIX.sub("", text))
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    words = lines[0].rstrip(".") if lines else repr(error)
-    return UsageError(f"{path}: {runtime} cannot run it: {words}")

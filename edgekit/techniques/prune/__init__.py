@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from edgekit.core.data import SplitName
 from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
 
@@ -51,6 +52,13 @@ class Parameters(TrainingOptions):
     What is promised of each kernel in the file: the share asked for within half a point, or within
     half a weight (block) where that is more: the engine rounds to whole ones, so that 30 % of 175
     weights, 52.5, are 52 or 53.
+
+    On an `onnx` model nothing is trained: the weights of Conv, ConvTranspose, Gemm and MatMul of
+    least magnitude become zero, and what the accuracy loses by it stays lost. `skip` and
+    `layer_sparsity` go by names of nodes. What is for training only (`epochs`, `ramp`, `begin`,
+    `end`, `allocation`, `scan_samples`, ...) is refused there. With `ladder` the sparsity is tried
+    as asked for, then 75, 50 and 25 % of it, and the first that keeps the recipe's promise on the
+    select split is taken; it is for `onnx` alone.
     """
 
     makes: ClassVar[frozenset[Trait]] = frozenset({"sparsity"})
@@ -67,6 +75,13 @@ class Parameters(TrainingOptions):
     layer_sparsity: Mapping[str, float] = field(default_factory=dict)
     skip: tuple[str, ...] = ()
     min_weights: int = 64
+    ladder: bool = False
+
+    def needs_on(self, format: str) -> Mapping[SplitName, int]:
+        """Samples to train on; an ONNX model is not trained, and a ladder decides on `select`."""
+        if format != "onnx":
+            return self.needs
+        return {"select": 1} if self.ladder else {}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
+from edgekit.errors import UsageError
 from edgekit.frameworks import training
 from edgekit.frameworks.bridge import load_trainable, prove_carried, to_tf_keras, weights_back
 from edgekit.frameworks.keras import save_keras
@@ -29,6 +30,12 @@ def versions() -> Mapping[str, str]:
 
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for names without a layer, and models that cannot be pruned or trained."""
+    if parameters.ladder:
+        raise UsageError(
+            "ladder: is for onnx models, which are pruned without training; a Keras model trains "
+            "its accuracy back",
+            hint="leave ladder out, and give the training more epochs",
+        )
     training.check_trainable(parameters, source, models)
     model = load_trainable(source.path, where=source.name)
     make_plan(parameters, model)

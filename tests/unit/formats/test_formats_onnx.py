@@ -172,6 +172,111 @@ def test_damaged_bytes(tmp_path: Path, edits: list[tuple[int, int]]) -> None:
         assert "\n" not in error.message
 
 
+def test_parts_are_the_external_data(path: Path) -> None:
+    assert format_onnx.parts(path) == ()
+    onnx.save_model(
+        _model(), str(path), save_as_external_data=True, location="m.data", size_threshold=0
+    )
+    assert format_onnx.parts(path) == (path.with_name("m.data"),)
+
+
+def test_big_weights_are_described_without_being_read(path: Path) -> None:
+    from onnx import numpy_helper
+
+    model = _model()
+    big = np.zeros((300, 100), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(big, "big"))
+    onnx.save_model(model, str(path))
+    found = format_onnx.describe(path)
+    weight = next(weight for weight in found.weights if weight.name == "big")
+    assert (weight.shape, weight.size_bytes, weight.dtype) == ((300, 100), 120_000, "float32")
+    assert sum(size for _, size in found.bytes_by) == found.size_bytes == path.stat().st_size
+    assert dict(found.bytes_by)["weights"] == 4 * (36 + 768 + 3) + 16 + 120_000
+
+
+def test_notes(path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["scores"], ["o"])],
+        "b",
+        [],
+        [helper.make_tensor_value_info("o", TensorProto.FLOAT, ["N", 3])],
+    )
+    model = _model(
+        nodes=[
+            helper.make_node("Mine", ["scores"], ["m"], domain="my.domain"),
+            helper.make_node("Custom", ["m"], ["q"], name="own", domain="my.domain"),
+            helper.make_node("If", ["flag"], ["i"], then_branch=branch, else_branch=branch),
+        ]
+    )
+    model.producer_name, model.producer_version = "pytorch", "2.9"
+    model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+    model.graph.input.append(helper.make_tensor_value_info("any", TensorProto.INT64, None))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    inner = [helper.make_node("Abs", ["a"], ["t"]), helper.make_node("Abs", ["t"], ["b"])]
+    imports = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("my.domain", "Mine", ["a"], ["b"], inner, imports))
+    onnx.save_model(model, str(path))
+    assert format_onnx.describe(path).notes == (
+        "opset 17 (my.domain 1), IR version 9, made by pytorch 2.9",
+        "input 'image': axes 0, 2 are open (N, height); fix with `--input image=1x1x?x8`, a size "
+        "for each ?",
+        "input 'any' has no shape; `--input any=SIZExSIZE` gives it one",
+        "multiply-accumulates are not counted while sizes are open",
+        "2 ops in the graphs inside 1 If",
+        "function 'my.domain.Mine' of 2 ops (2 Abs)",
+        "custom op 'my.domain.Custom' (node 'own'): only a runtime that has it can run the model",
+    )
+
+
+def test_many_notes_of_a_kind_are_cut_short(path: Path) -> None:
+    from onnx import helper
+
+    nodes = [helper.make_node(f"Op{i}", ["c"], [f"o{i}"], domain="my.domain") for i in range(10)]
+    onnx.save_model(_model(nodes=nodes), str(path))
+    assert format_onnx.describe(path).notes[-1] == "2 more custom ops"
+
+
+def test_several_inputs_and_whole_numbers(path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Where", ["mask", "ids", "ids"], ["out"])],
+        "g",
+        [
+            helper.make_tensor_value_info("ids", TensorProto.INT64, ["n", 4]),
+            helper.make_tensor_value_info("mask", TensorProto.BOOL, ["n", 4]),
+        ],
+        [helper.make_tensor_value_info("out", TensorProto.INT64, ["n", 4])],
+    )
+    imports = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=9)
+    onnx.save_model(model, str(path))
+    format_onnx.check(path)
+    assert format_onnx.describe(path).signature.inputs == (
+        TensorSpec("ids", (None, 4), "int64"),
+        TensorSpec("mask", (None, 4), "bool"),
+    )
+
+
+def test_what_is_no_plain_tensor(path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    model = _model()
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    model.graph.input.append(helper.make_value_info("many", kind))
+    model.graph.initializer.append(helper.make_tensor("typed", TensorProto.FLOAT, [2], [1.0, 2.0]))
+    model.graph.initializer.append(helper.make_tensor("odd", TensorProto.FLOAT, [1], [1.0]))
+    model.graph.initializer[-1].data_type = 99
+    path.write_bytes(model.SerializeToString())
+    found = format_onnx.describe(path)
+    assert found.signature.inputs[-1] == TensorSpec("many", (), "sequence_type")
+    dtypes = {weight.name: weight.dtype for weight in found.weights}
+    assert (dtypes["typed"], dtypes["odd"]) == ("float32", "type99")
+    assert sum(size for _, size in found.bytes_by) == found.size_bytes
+
+
 def test_nothing_of_tensorflow_is_imported(path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from edgekit.formats import onnx as f; "

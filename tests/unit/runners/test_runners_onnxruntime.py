@@ -21,8 +21,12 @@ from edgekit.runners import onnxruntime as runner
 from edgekit.runners.onnxruntime import OnnxruntimeSession, Options
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 
+needs_azure = pytest.mark.skipif(
+    "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="this build of ONNX Runtime has no second provider to fall back from",
+)
 NONE = Signature((), ())
 KERNEL = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
 
@@ -99,7 +103,6 @@ def test_a_runtime_that_fails_or_computes_nonsense_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     install = "install it again: pip install --force-reinstall onnxruntime"
-    import onnxruntime
 
     def broken(*_: object, **__: object) -> object:
         raise OSError("no such library")
@@ -128,11 +131,143 @@ def test_versions_name_the_packages_behind_the_results() -> None:
     assert set(runner.versions()) == {"onnxruntime", "numpy"}
 
 
-@pytest.mark.parametrize("threads", [0, 65])
-def test_wrong_options_are_usage_errors(threads: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("threads=0", "t: threads must be from 1 to 64, not 0"),
+        ("threads=65", "t: threads must be from 1 to 64, not 65"),
+        ("providers=[]", "t: providers must name at least one, such as CPU"),
+        ("optimization=al", "t: optimization: unknown value 'al'"),
+    ],
+)
+def test_wrong_options_are_usage_errors(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_options(Options, f"threads={threads}", where="t")
-    assert caught.value.message == f"t: threads must be from 1 to 64, not {threads}"
+        parse_options(Options, text, where="t")
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("name", ["CPU", "cpu", "CPUExecutionProvider", "cpuexecutionprovider"])
+def test_a_provider_has_a_short_and_a_full_name(tmp_path: Path, name: str) -> None:
+    options = parse_options(Options, f"providers={name}", where="t")
+    assert opened(tmp_path, classifier("N"), providers=options.providers).placement().ops
+
+
+@pytest.mark.parametrize("optimization", ["all", "extended", "basic", "none"])
+def test_the_optimization_changes_no_values(tmp_path: Path, optimization: Any) -> None:
+    session = opened(tmp_path, classifier("N"), optimization=optimization)
+    np.testing.assert_allclose(session.run((samples(4),))[0], softmax(samples(4)), atol=1e-6)
+
+
+def refused(folder: Path, **options: Any) -> tuple[str, str]:
+    with pytest.raises(UsageError) as caught:
+        opened(folder, classifier("N"), **options)
+    return spoken(folder, caught.value)
+
+
+def test_a_provider_that_does_not_exist_has_its_nearest_names(tmp_path: Path) -> None:
+    message, hint = refused(tmp_path, providers=("cudaa",))
+    assert message == "provider 'cudaa': ONNX Runtime V knows none of this name"
+    assert hint.startswith("did you mean 'cuda'")
+    assert "available here: " in hint
+    assert "CPU" in hint
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cuda", "install the package 'onnxruntime-gpu' in its place, or take one that is "),
+        ("CoreML", "take one that is "),
+    ],
+)
+def test_a_provider_that_was_not_built_in_says_what_has_it(
+    tmp_path: Path, name: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert refused(tmp_path, providers=(name,)) == (
+        f"provider '{name}': the installed ONNX Runtime was built without it",
+        f"{hint}available here: CPU",
+    )
+
+
+class FallenBack:
+    """A session as the runtime gives it where the provider cannot start."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+
+def test_a_provider_that_does_not_start_is_no_silent_fallback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", FallenBack)
+    message, hint = refused(tmp_path, providers=("cuda", "cpu"))
+    assert message == "m.onnx: the provider 'CUDA' does not start here"
+    assert "allow_fallback=true" in hint
+
+
+@needs_azure
+@pytest.mark.parametrize("providers", [("azure",), ("azure", "cpu")])
+def test_a_provider_that_takes_no_op_is_refused_with_their_names(
+    tmp_path: Path, providers: tuple[str, ...]
+) -> None:
+    message, hint = refused(tmp_path, providers=providers)
+    assert message == (
+        "m.onnx: the provider 'Azure' does not take the whole model: "
+        "Gemm, Softmax are left to the CPU"
+    )
+    assert hint == "allow it with allow_fallback=true, or choose another provider"
+
+
+@needs_azure
+def test_a_fallback_that_is_allowed_is_said(tmp_path: Path) -> None:
+    session = opened(tmp_path, classifier("N"), providers=("azure",), allow_fallback=True)
+    np.testing.assert_allclose(session.run((samples(4),))[0], softmax(samples(4)), atol=1e-6)
+    assert {(op.where, op.reason) for op in session.placement().ops} == {
+        ("CPU", "Azure did not take it (the runtime gives no reason)")
+    }
+
+
+def test_dimensions_other_than_the_batch_may_be_open(tmp_path: Path) -> None:
+    nodes = [node("ReduceMax", "x", "y", axes=[2], keepdims=0), node("Relu", "x", "z")]
+    outputs = [value("y", ["N", 3]), value("z", ["N", 3, "L"])]
+    session = opened(tmp_path, model(nodes, [value("x", ["N", 3, "L"])], outputs))
+    for length in (5, 2):
+        x = np.random.default_rng(length).normal(size=(7, 3, length)).astype(np.float32)
+        y, z = session.run((x,))
+        assert np.array_equal(y, x.max(axis=2))
+        assert z.shape == x.shape
+
+
+def test_a_sample_does_not_depend_on_those_beside_it(tmp_path: Path) -> None:
+    """The scale of DynamicQuantizeLinear is that of all it gets, so samples run alone."""
+    nodes = [node("DynamicQuantizeLinear", "x", "q s z"), node("DequantizeLinear", "q s z", "y")]
+    content = model(nodes, [value("x", ["N", 4])], [value("y", ["N", 4])])
+    x = samples(6)
+    x[3] *= 1000
+    session = opened(tmp_path, content)
+    (together,) = session.run((x,))
+    alone = np.concatenate([session.run((x[i : i + 1],))[0] for i in range(6)])
+    assert np.array_equal(together, alone)
+    np.testing.assert_allclose(together[0], x[0], atol=0.02)
+
+
+def test_a_file_in_the_runtimes_own_format_opens_under_any_name(tmp_path: Path) -> None:
+    opened(tmp_path, classifier("N"))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(tmp_path / "m.ort")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(
+        str(tmp_path / "m.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    path = (tmp_path / "m.ort").rename(tmp_path / "model")
+    session = runner.open(path, NONE, Options())
+    np.testing.assert_allclose(session.run((samples(4),))[0], softmax(samples(4)), atol=1e-6)
+    assert {op.kind for op in session.placement().ops} == {"Gemm", "Softmax"}
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
@@ -169,7 +304,7 @@ def test_large_inputs_go_through_in_smaller_blocks(
 ) -> None:
     monkeypatch.setattr(runner, "_MOST_INPUT_BYTES", 3 * 16)
     session, x = opened(tmp_path, classifier("N")), samples(8)
-    assert session._most_rows == 3
+    assert session._rows_at_once([x]) == 3
     np.testing.assert_allclose(session.run((x,))[0], softmax(x), atol=1e-6)
 
 
@@ -221,12 +356,6 @@ def test_a_session_that_is_closed_stays_closed(tmp_path: Path) -> None:
     for action in (session.invoke, lambda: session.run((samples(1),))):
         with pytest.raises(AssertionError, match="the session is closed"):
             action()
-
-
-def test_placement_says_that_it_does_not_know(tmp_path: Path) -> None:
-    found = opened(tmp_path, classifier("N")).placement()
-    assert not found.ops
-    assert "which op runs where" in found.reason
 
 
 def test_threads_and_repetitions_change_nothing(tmp_path: Path) -> None:
