@@ -10,10 +10,13 @@ import click
 from edgekit.cli import _options as options
 from edgekit.core.limits import Verdict
 from edgekit.core.measurement import Measurements
+from edgekit.core.runner import OpTime
 from edgekit.text import clean
 from edgekit.units import format_bytes, format_nanoseconds
 
 __all__ = ["command"]
+
+_MOST_TIMES = 5
 
 
 @click.command("bench")
@@ -21,6 +24,7 @@ __all__ = ["command"]
 @click.option("--target", metavar="T", help="A target's name or TOML file.")
 @options.data_options(required=False)
 @options.inputs
+@click.option("--profile", is_flag=True, help="The time of each op, where the runtime says it.")
 @options.seed
 @options.threads
 @options.as_json
@@ -33,6 +37,7 @@ def command(
     task: str | None,
     output: str | None,
     inputs: tuple[str, ...],
+    profile: bool,
     seed: int,
     threads: int | None,
     as_json: bool,
@@ -48,13 +53,20 @@ def command(
         seed=seed,
         inputs=inputs,
         threads=threads,
+        with_profile=profile,
         bars=options.progress(quiet=quiet),
     )
     if as_json:
         verdicts = [dataclasses.asdict(verdict) for verdict in found.verdicts]
-        options.print_json({**dataclasses.asdict(found.measurements), "verdicts": verdicts})
+        times = {"profile": [dataclasses.asdict(op) for op in found.profile]} if profile else {}
+        facts = dataclasses.asdict(found.measurements)
+        options.print_json({**facts, **times, "verdicts": verdicts})
     else:
-        lines = [*_lines(model, found.measurements), *_limits(found.verdicts)]
+        lines = [
+            *_lines(model, found.measurements),
+            *_profile(found.profile),
+            *_limits(found.verdicts),
+        ]
         click.echo("\n".join(clean(line, most=400) for line in lines))
     return found.exit_code
 
@@ -81,6 +93,18 @@ def _lines(model: str, found: Measurements) -> list[str]:
     else:
         lines.append(f"  memory      {format_bytes(memory.peak_bytes)} peak of {memory.process}")
     return lines + _placement(found)
+
+
+def _profile(times: tuple[OpTime, ...]) -> list[str]:
+    """The ops that take the most time, with their share of all."""
+    total = sum(op.total_ns for op in times) or 1
+    lines = [
+        f"  {'profile' if number == 0 else '':<11} {100 * op.total_ns / total:5.1f} % "
+        f"{format_nanoseconds(op.total_ns / op.calls):>9}  {op.kind} '{op.name}' ({op.where})"
+        for number, op in enumerate(times[:_MOST_TIMES])
+    ]
+    left = len(times) - _MOST_TIMES
+    return [*lines, f"  {'':<11} (+{left} more: --json has all)"] if left > 0 else lines
 
 
 def _limits(verdicts: tuple[Verdict, ...]) -> list[str]:

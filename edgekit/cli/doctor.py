@@ -18,11 +18,12 @@ __all__ = ["command"]
 @options.as_json
 def command(target: str | None, as_json: bool) -> int:
     """Runs a tiny model on each runtime: what imports may still not work."""
-    from edgekit.engine.cache import cache_root
-    from edgekit.engine.doctor import check_extras, check_targets
+    from edgekit.engine.doctor import check_environments, check_extras, check_targets
+    from edgekit.frameworks.files import cache_root
 
     targets = check_targets(target)
     extras = () if target else check_extras()
+    environments = () if target else check_environments()
     if as_json:
         options.print_json(
             {
@@ -31,15 +32,21 @@ def command(target: str | None, as_json: bool) -> int:
                 "cache": str(cache_root()),
                 "targets": [dataclasses.asdict(found) for found in targets],
                 "extras": [dataclasses.asdict(found) for found in extras],
+                "environments": [dataclasses.asdict(found) for found in environments],
             }
         )
     else:
         click.echo(f"edgekit {__version__}, Python {platform.python_version()}")
         click.echo(f"cache {cache_root()}")
-        for heading, rows in (("targets", targets), ("packages", extras)):
+        for heading, rows in (
+            ("targets", targets),
+            ("packages", extras),
+            ("environments", environments),
+        ):
             if rows:
                 click.echo(heading)
+            width = max((len(row.name) for row in rows), default=0)
             for row in rows:
                 state = "works" if not row.problem else row.problem
-                click.echo(f"  {row.name:<14} {state}   ({row.summary})")
+                click.echo(f"  {row.name:<{width}}  {state}   ({row.summary})")
     return 3 if target and any(found.problem for found in targets) else 0

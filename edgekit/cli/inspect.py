@@ -54,6 +54,7 @@ def _lines(artifact: Artifact, found: Description) -> list[str]:
         f"  digest      {artifact.digest[:16]}",
         f"  parameters  {found.parameters:,}",
         f"  MACs        {macs}",
+        *(f"  {fact}" for fact in found.facts),
         *_tensors("inputs", found.signature.inputs),
         *_tensors("outputs", found.signature.outputs),
         *_scaling(artifact),

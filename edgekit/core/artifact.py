@@ -43,7 +43,8 @@ class Signature:
 class InputScaling:
     """What turns raw data into what the model was trained on: model input = raw * scale + offset.
 
-    `scale` and `offset` have one value, or one for each channel of the last axis. `low` and `high`
+    `scale` and `offset` have one value, or one for each channel: of the last axis, else of the
+    first one after the batch. `low` and `high`
     are the range of the raw data that the model was trained on, where it is known; data far from
     it is refused, because a wrong range silently costs most of the accuracy.
     """

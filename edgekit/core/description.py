@@ -49,7 +49,8 @@ class Description:
     """The content of one model file, read without running it.
 
     `size_bytes` is of the whole file or folder. `bytes_by` splits it without a rest: weights,
-    tables, strings, metadata, and what else the format has. `notes` say what could not be read.
+    tables, strings, metadata, and what else the format has. `notes` say what could not be read,
+    `facts` what else there is to know: versions, open axes.
     """
 
     format: str
@@ -60,6 +61,7 @@ class Description:
     bytes_by: tuple[tuple[str, int], ...]
     parameters: int
     notes: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int | None:

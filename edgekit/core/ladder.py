@@ -11,6 +11,7 @@ from edgekit.core.measurement import Latency
 
 __all__ = ["Climb", "Rung", "RungRecord", "RungStatus"]
 
+_NOISE = 1.05
 RungStatus = Literal["holds", "breaks", "failed", "not tried"]
 """`failed`: the technique could not do it, or refused the model."""
 
@@ -19,20 +20,23 @@ RungStatus = Literal["holds", "breaks", "failed", "not tried"]
 class Rung:
     """One way to do a step: what reports call it, and the step's parameters.
 
-    `spare` is the share of the ranked ops, the most sensitive first, that stay as they are: the
-    engine asks the technique for the ranking (`rank`) and adds their names to `skip`.
+    `spare` is the share of the ranked ops, the most sensitive first, that are treated with more
+    care: the engine asks the technique for the ranking (`rank`) and adds their names to the
+    parameter that is called `fills`.
     """
 
     label: str
     parameters: Any
     spare: float = 0.0
+    fills: str = "skip"
 
 
 @dataclass(frozen=True)
 class RungRecord:
     """What came of one rung; `score` and `drop` are of the select split, never of the test split.
 
-    `drop` is in the metric's own unit, positive where the result is worse. `reason` says why a rung
+    `drop` is in the metric's own unit, positive where the result is worse, and `drop_error` its
+    standard error, from the samples on which the two models differ. `reason` says why a rung
     failed, broke the promise, or was not tried.
     """
 
@@ -45,13 +49,14 @@ class RungRecord:
     size_ratio: float | None = None
     score: Score | None = None
     drop: float | None = None
+    drop_error: float | None = None
     latency: Latency | None = None
 
     @property
     def is_slower(self) -> bool:
-        """True where the whole interval of the latency ratio lies above 1."""
+        """True where the whole interval of the latency ratio lies above 1.05: less may be noise."""
         interval = self.latency.ratio_ci95 if self.latency else None
-        return interval is not None and interval[0] > 1
+        return interval is not None and interval[0] > _NOISE
 
 
 @dataclass(frozen=True)

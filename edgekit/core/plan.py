@@ -84,7 +84,8 @@ def make_plan(
     """Walks the recipe holding the current format, inserting conversions where they are needed.
 
     If a technique has an implementation for the current format it is used; otherwise the conversion
-    towards the target's format is inserted and the technique looked up again. What prepares a
+    towards the target's format is inserted and the technique looked up again; so it is where the
+    technique makes integers and works on the target's format too. What prepares a
     technique is inserted before it, once. At the end the model is converted to the target's format.
 
     Raises:
@@ -112,7 +113,9 @@ def make_plan(
         where = f"{recipe.promise.source}: technique {index}: '{wanted.technique}'"
         formats = abilities.techniques.get(wanted.technique, {})
         _check_order(wanted, made, where)
-        if current not in formats and current != target.format:
+        # Integers do not survive a conversion: they are made in the format that ships.
+        late = "integers" in getattr(wanted.parameters, "makes", ()) and target.format in formats
+        if current != target.format and (current not in formats or late):
             convert()
         if current not in formats:
             raise UsageError(

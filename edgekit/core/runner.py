@@ -12,7 +12,7 @@ from edgekit.core.artifact import Signature
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["OpPlacement", "Placement", "Runner", "Session"]
+__all__ = ["OpPlacement", "OpTime", "Placement", "Runner", "Session"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,23 @@ class Placement:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class OpTime:
+    """The time that one op took in all calls of a profile, as the runtime's own profiler says."""
+
+    name: str
+    kind: str
+    where: str
+    calls: int
+    total_ns: int
+
+
 class Session(Protocol):
-    """One opened model. `run` takes samples, `invoke` repeats the last inference for timing."""
+    """One opened model. `run` takes samples, `invoke` repeats the last inference for timing.
+
+    A runtime with a profiler also has `profile(runs) -> tuple[OpTime, ...]`: the ops of the last
+    sample's inference by their time, the longest first.
+    """
 
     signature: Signature
 

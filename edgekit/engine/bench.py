@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.measurement import Latency, Memory
-from edgekit.core.runner import OpPlacement, Placement
+from edgekit.core.runner import OpPlacement, OpTime, Placement
 from edgekit.engine.bench_process import BenchModel, WorkerError, ask
+from edgekit.errors import UnmeasuredError
 from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ __all__ = [
     "measure_latency",
     "measure_memory",
     "placement",
+    "profile",
 ]
 
 _ROUNDS = 24
+_PROFILE_RUNS = 30
 _MOST_SAMPLES = 4096
 
 
@@ -93,6 +96,26 @@ def placement(model: BenchModel) -> Placement:
     except WorkerError as error:
         return Placement((), str(error))
     return Placement(tuple(OpPlacement(**op) for op in found["ops"]), found["reason"])
+
+
+def profile(
+    model: BenchModel, *, inputs: tuple[Array, ...], runs: int = _PROFILE_RUNS
+) -> tuple[OpTime, ...]:
+    """The ops of a model by their time, the longest first, from a process of its own.
+
+    Raises:
+        UnmeasuredError: the runtime has no profiler, or the model cannot be run.
+    """
+    try:
+        found = ask("profile", (model,), (inputs,), runs=runs)["ops"]
+    except WorkerError as error:
+        raise UnmeasuredError(f"no profile: {error}") from None
+    if found is None:
+        raise UnmeasuredError(
+            f"no profile: edgekit reads none from the runner '{model.runner}'",
+            hint="leave --profile out",
+        )
+    return tuple(OpTime(**op) for op in found)
 
 
 def _time(

@@ -246,10 +246,20 @@ def _place(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"placement": asdict(session.placement())}
 
 
+def _profile(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The time of each op over some runs; None where the runtime has no profiler."""
+    (subject,) = _subjects(request)
+    session = subject.open()
+    if not hasattr(session, "profile"):
+        return {"ops": None}
+    return {"ops": [asdict(op) for op in session.profile(request["runs"])]}
+
+
 _JOBS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "time": _time,
     "peak": _peak,
     "place": _place,
+    "profile": _profile,
 }
 
 if __name__ == "__main__":

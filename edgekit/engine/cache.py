@@ -21,7 +21,7 @@ from edgekit.core.training import Curve, Epoch
 from edgekit.engine.files import disk_errors, remove, size_bytes
 from edgekit.errors import EdgekitError, UsageError
 
-__all__ = ["CachedStep", "StepCache", "cache_root", "content_digest", "key_of"]
+__all__ = ["CachedStep", "StepCache", "content_digest", "key_of"]
 
 
 DigestOf = Callable[[Path], str]
@@ -39,15 +39,6 @@ class CachedStep:
     seconds: float
     notes: tuple[Note, ...]
     curves: tuple[Curve, ...] = ()
-
-
-def cache_root() -> Path:
-    """`$EDGEKIT_CACHE`, else the user's cache folder (XDG base directories)."""
-    named = os.environ.get("EDGEKIT_CACHE")
-    if named:
-        return Path(named).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "edgekit"
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -111,7 +102,9 @@ class StepCache:
             entry = scratch / "entry"
             entry.mkdir()
             for made in (step.path, *parts):
-                shutil.move(made, entry / made.name)
+                place = entry / made.relative_to(step.path.parent)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(made, place)
             record = {
                 "file": step.path.name,
                 "size_bytes": size_bytes(entry / step.path.name),

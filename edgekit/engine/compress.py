@@ -19,7 +19,7 @@ from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.report import DataFacts, Report, StepRecord
 from edgekit.core.target import Target, load_target
 from edgekit.engine import files
-from edgekit.engine.cache import StepCache, cache_root
+from edgekit.engine.cache import StepCache
 from edgekit.engine.ladder import check as check_ladder
 from edgekit.engine.ladder import climb
 from edgekit.engine.machine import fingerprint
@@ -37,6 +37,7 @@ from edgekit.engine.plans import plan_for
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run, check_needs, start_workers
 from edgekit.errors import UnmeasuredError, UsageError
+from edgekit.frameworks.files import cache_root
 from edgekit.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataRequest",
     "compress",
+    "copy_part",
     "data_facts",
     "open_for",
     "plan_for",
@@ -328,6 +330,13 @@ def _command(
     return shlex.join([*words, "--out", str(out)])
 
 
+def copy_part(part: Path, model_folder: Path, folder: Path) -> None:
+    """Copies a file that lies beside a model, or below it, to the same place beside the copy."""
+    place = folder / part.relative_to(model_folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(part, place)
+
+
 def _write(report: Report, folder: Path) -> None:
     """Copies the result and renders every reporter that writes a file."""
     made = report.result_artifact
@@ -338,7 +347,7 @@ def _write(report: Report, folder: Path) -> None:
     else:
         shutil.copyfile(own, folder / f"model{suffix}")
     for part in parts:
-        shutil.copyfile(part, folder / part.name)
+        copy_part(part, own.parent, folder)
     for name in catalog.names("reporters"):
         reporter = catalog.load("reporters", name)
         if reporter.SUFFIX:

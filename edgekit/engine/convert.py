@@ -12,14 +12,15 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.plan import Step
 from edgekit.core.report import StepRecord
 from edgekit.core.schema import parse_options
-from edgekit.engine.cache import StepCache, cache_root
-from edgekit.engine.compress import DataRequest, open_for
+from edgekit.engine.cache import StepCache
+from edgekit.engine.compress import DataRequest, copy_part, open_for
 from edgekit.engine.files import disk_errors, new_file
 from edgekit.engine.models import paths_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run
 from edgekit.errors import UsageError, did_you_mean
+from edgekit.frameworks.files import cache_root
 
 __all__ = ["Conversion", "convert"]
 
@@ -68,7 +69,7 @@ def convert(
             own, *parts = paths_of(result)
             shutil.copyfile(own, temporary)
             for part in parts:
-                shutil.copyfile(part, temporary.parent / part.name)
+                copy_part(part, own.parent, temporary.parent)
     return Conversion(source, result, record)
 
 

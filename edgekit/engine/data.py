@@ -15,6 +15,7 @@ from edgekit.core.schema import option_fields, parse_options
 from edgekit.engine.data_fit import check_fits
 from edgekit.engine.data_inputs import (
     input_order,
+    judged_first,
     measure_scaling,
     prepare,
     random_inputs,
@@ -196,14 +197,15 @@ def open_data(
     module = catalog.load("datasets", kind)
     own_options, scaling = _options(module.Options, options)
     try:
-        dataset: Dataset = module.load(argument, own_options, signature)
+        judged = _judged(output, signature)
+        ordered = judged_first(signature, judged[1])
+        dataset: Dataset = module.load(argument, own_options, ordered)
         classes = check_values(dataset, where)
     except OSError as error:
         raise UsageError(f"{where}: {error.filename}: {error.strerror or error}") from None
     except MemoryError:
         raise UsageError(f"{where}: does not fit into memory") from None
-    judged = _judged(output, signature)
-    name, task_argument = _task(task, dataset, _first(signature, judged[1]), where)
+    name, task_argument = _task(task, dataset, ordered, where)
     return LoadedData(
         dataset=dataset,
         where=where,
@@ -229,15 +231,6 @@ def _judged(output: str | None, signature: Signature | None) -> tuple[str, int]:
     return output, names.index(output)
 
 
-def _first(signature: Signature | None, position: int) -> Signature | None:
-    """The signature with the output at `position` put first."""
-    if signature is None or position == 0:
-        return signature
-    outputs = signature.outputs
-    rest = (*outputs[:position], *outputs[position + 1 :])
-    return Signature(signature.inputs, (outputs[position], *rest))
-
-
 def _options(cls: Any, text: str) -> tuple[Any, InputScaling | None]:
     """Parts --data-options between the input scaling and the options of the dataset's own class."""
     where = "--data-options"
@@ -253,7 +246,12 @@ def _options(cls: Any, text: str) -> tuple[Any, InputScaling | None]:
     except ValueError as error:
         raise UsageError(f"{where}: {error}") from None
     chosen = {key: given[key] for key in _SCALING_KEYS if key in given and key not in own}
-    return options, _scaling(chosen, where) if chosen else None
+    own_scaling: InputScaling | None = getattr(options, "scaling", None)
+    if chosen and own_scaling is not None:
+        raise UsageError(
+            f"{where}: mean and std say the same as scale and offset", hint="give one of the two"
+        )
+    return options, _scaling(chosen, where) if chosen else own_scaling
 
 
 def _scaling(given: Mapping[str, Any], where: str) -> InputScaling:

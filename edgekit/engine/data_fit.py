@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core import catalog
 from edgekit.core.artifact import InputScaling, Signature, TensorSpec
 from edgekit.engine.data_inputs import (
+    channel_axis,
     fitted_shape,
     input_order,
+    judged_first,
     prepare,
     representable,
     takes_integers,
@@ -56,7 +58,7 @@ def check_fits(data: LoadedData, signature: Signature, scaling: InputScaling) ->
     labels = (dataset.test or dataset.train).y
     try:
         catalog.load("tasks", data.task_name).check(
-            signature,
+            judged_first(signature, data.judged[1]),
             data.classes,
             class_names=dataset.class_names,
             label_shape=None if labels is None else tuple(labels.shape[1:]),
@@ -90,12 +92,12 @@ def _check_dtype(rows: Rows, spec: TensorSpec, where: str) -> None:
 
 
 def _check_channels(spec: TensorSpec, scaling: InputScaling, where: str) -> None:
-    last = spec.shape[-1]
     for word, values in (("scale", scaling.scale), ("offset", scaling.offset)):
-        if len(values) != 1 and last is not None and len(values) != last:
+        if spec.shape and channel_axis(spec.shape, len(values)) is None:
+            shape = "x".join("?" if size is None else str(size) for size in spec.shape)
             raise UsageError(
-                f"{where}: {word} has {len(values)} values, and the last axis of the model's input "
-                f"'{spec.name}' has {last}",
+                f"{where}: {word} has {len(values)} values, and no channel axis of the model's "
+                f"input '{spec.name}' ({shape}) has that many",
                 hint="give one value, or one for each channel",
             )
 

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
 
 __all__ = [
+    "channel_axis",
     "chunks",
     "fitted_shape",
     "input_order",
+    "judged_first",
     "measure_scaling",
     "prepare",
     "random_inputs",
@@ -59,10 +61,20 @@ def input_order(
     )
 
 
+def judged_first(signature: Signature | None, position: int) -> Signature | None:
+    """The signature with the output at `position` put first, as a task sees it."""
+    if signature is None or position == 0:
+        return signature
+    outputs = signature.outputs
+    rest = (*outputs[:position], *outputs[position + 1 :])
+    return Signature(signature.inputs, (outputs[position], *rest))
+
+
 def fitted_shape(held: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...] | None:
-    """The shape of one sample as the model takes it: as it is, or with a last axis of 1 more or
-    less; None where it cannot fit."""
-    tries = (held, (*held, 1), held[:-1] if held[-1:] == (1,) else held)
+    """The shape of one sample as the model takes it: as it is, or with the one channel of a grey
+    image put last or first, or left out; None where it cannot fit."""
+    bare = held[:-1] if held[-1:] == (1,) else held
+    tries = (held, (*held, 1), bare, (1, *bare), held[1:] if held[:1] == (1,) else held)
     return next((shape for shape in tries if _matches(shape, spec.sample_shape)), None)
 
 
@@ -88,9 +100,26 @@ def prepare(values: Array, spec: TensorSpec | None, scaling: InputScaling) -> ND
     if scaling.is_identity:
         return raw.astype(np.float32, copy=False)
     scaled = raw.astype(np.float32)
-    scaled *= np.asarray(scaling.scale, dtype=np.float32)
-    scaled += np.asarray(scaling.offset, dtype=np.float32)
+    scaled *= _along(scaling.scale, scaled.shape)
+    scaled += _along(scaling.offset, scaled.shape)
     return scaled
+
+
+def channel_axis(shape: Shape, count: int) -> int | None:
+    """Where `count` channels are in (n, ...): last, else first after the batch; None: nowhere."""
+    if count == 1 or shape[-1] in (None, count):
+        return len(shape) - 1
+    return 1 if len(shape) > 2 and shape[1] in (None, count) else None
+
+
+def _along(values: tuple[float, ...], shape: tuple[int, ...]) -> NDArray[Any]:
+    """One value a channel in a form that multiplies with (n, ...)."""
+    import numpy as np
+
+    array = np.asarray(values, dtype=np.float32)
+    if channel_axis(shape, array.size) != 1 or len(shape) == 2:
+        return array
+    return array.reshape(-1, *(1,) * (len(shape) - 2))
 
 
 def chunks(rows: Rows, indices: NDArray[Any] | None = None) -> Iterator[NDArray[Any]]:

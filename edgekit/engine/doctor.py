@@ -11,7 +11,7 @@ from edgekit.core.recipe import toml_names
 from edgekit.core.target import load_target
 from edgekit.lazy import is_installed
 
-__all__ = ["Checkup", "check_extras", "check_targets"]
+__all__ = ["Checkup", "check_environments", "check_extras", "check_targets"]
 
 _DISTRIBUTION = "edgekit-ml"
 _EXTRA = re.compile(r"^([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]")
@@ -33,6 +33,18 @@ def check_targets(target: str | None = None) -> tuple[Checkup, ...]:
         loaded = load_target(name)
         problem = catalog.load("runners", loaded.runner).unavailable()
         found.append(Checkup(loaded.name, loaded.summary, problem))
+    return tuple(found)
+
+
+def check_environments() -> tuple[Checkup, ...]:
+    """The environments of their own that some conversions make on first use."""
+    found = []
+    for name in catalog.names("conversions"):
+        environment = getattr(catalog.load("conversions", name), "environment", None)
+        if environment is not None:
+            status = environment()
+            problem = f"{status.problem}: {status.hint}" if status.problem else ""
+            found.append(Checkup(name, status.summary, problem))
     return tuple(found)
 
 

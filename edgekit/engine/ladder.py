@@ -135,8 +135,9 @@ class _Ladder:
             return rung.parameters
         ranking = self._ranking(rung)
         spared = [name for name, _ in ranking[: math.ceil(rung.spare * len(ranking))]]
-        skip = (*rung.parameters.skip, *(glob.escape(name) for name in spared))
-        return dataclasses.replace(rung.parameters, skip=skip)
+        held = getattr(rung.parameters, rung.fills)
+        patterns = (*held, *(glob.escape(name) for name in spared))
+        return dataclasses.replace(rung.parameters, **{rung.fills: patterns})
 
     def _ranking(self, rung: Rung) -> tuple[tuple[str, float], ...]:
         if self.ranking is None:
@@ -172,13 +173,15 @@ class _Ladder:
             processes=1,
         )
         self.reference_score = judgement.reference
-        broken = self._broken(judgement, unmeasured(subjects[1], ""))
+        drop, error = _drop(judgement), _standard_error(judgement)
+        broken = self._broken(judgement, unmeasured(subjects[1], "")) or self._unsure(drop, error)
         return dataclasses.replace(
             record,
             status="breaks" if broken else "holds",
             reason=broken,
             score=judgement.result,
-            drop=_drop(judgement),
+            drop=drop,
+            drop_error=error,
             latency=latency,
         )
 
@@ -189,6 +192,17 @@ class _Ladder:
         verdicts = judge((SourcedLimits(wanted, promise.source),), measured, judgement)
         found = next((verdict for verdict in verdicts if verdict.status != "pass"), None)
         return "" if found is None else found.reason or found.metric
+
+    def _unsure(self, drop: float, error: float | None) -> str:
+        """Why a drop within the limit is not taken: the samples are too few to be sure of it.
+
+        Of many rungs the first that looks good by luck would be taken, and the test split would
+        show it: so the drop must hold with its standard error.
+        """
+        bound = self.plan.recipe.promise.limits.max_accuracy_drop
+        if bound is None or error is None or drop + error <= bound + 1e-12:
+            return ""
+        return f"max_accuracy_drop holds by {bound - drop:.2%}, less than its standard error"
 
     def _unjudged(self) -> str:
         """Why no rung can be judged, '' where it can."""
@@ -240,6 +254,16 @@ class _Ladder:
 def _drop(judgement: Judgement) -> float:
     sign = 1.0 if judgement.result.higher_is_better else -1.0
     return sign * (judgement.reference.value - judgement.result.value)
+
+
+def _standard_error(judgement: Judgement) -> float | None:
+    """Of the drop: sqrt(samples on which one model alone is right) / samples, where that is known,
+    else that of the paired differences."""
+    lost, won = judgement.right_to_wrong, judgement.wrong_to_right
+    if lost is not None and won is not None:
+        return math.sqrt(lost + won) / judgement.result.n
+    visible = judgement.smallest_visible_drop
+    return None if visible is None else visible / 1.96
 
 
 def _or_infinity(value: float | None) -> float:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.core.artifact import Artifact
-from edgekit.engine.cache import CachedStep, StepCache, cache_root, content_digest, key_of
+from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
 from edgekit.engine.models import format_of, open_artifact
 from edgekit.errors import UsageError
+from edgekit.frameworks.files import cache_root
 from edgekit.version import __version__
 
 __all__ = ["open_model"]

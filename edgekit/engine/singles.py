@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from edgekit.core.limits import Verdict, judge, worst
 from edgekit.core.measurement import Measurements
+from edgekit.core.runner import OpTime
 from edgekit.core.target import Target
-from edgekit.engine.bench import measure_latency, measure_memory, placement
+from edgekit.engine.bench import measure_latency, measure_memory, placement, profile
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.files import size_bytes
 from edgekit.engine.measure import (
@@ -29,9 +30,13 @@ __all__ = ["Benchmark", "bench"]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured of one model, and the target's limits held against it."""
+    """What was measured of one model, and the target's limits held against it.
+
+    `profile` is the time of each op, where it was asked for.
+    """
 
     measurements: Measurements
+    profile: tuple[OpTime, ...]
     verdicts: tuple[Verdict, ...]
 
     @property
@@ -52,6 +57,7 @@ def bench(
     seed: int = 0,
     inputs: Sequence[str] = (),
     threads: int | None = None,
+    with_profile: bool = False,
     bars: Progress = silent,
 ) -> Benchmark:
     """Measures the file `model` on a target in fresh processes; inputs are random without `data`.
@@ -64,7 +70,7 @@ def bench(
     artifact, opened = open_for(artifact, data, seed=seed)
     subject = on_target(artifact, device)
     if unreal_reason(subject):
-        return _judged(unmeasured(subject, unreal_reason(subject)), device)
+        return _judged(unmeasured(subject, unreal_reason(subject)), (), device)
     measured, sample = bench_model(subject), bench_inputs(subject, opened, seed=seed)
     with bars("latency and memory", 2) as bar:
         latency = measure_latency(measured, inputs=sample)
@@ -80,9 +86,10 @@ def bench(
         memory=memory,
         placement=placement(measured),
     )
-    return _judged(found, device)
+    profiled = profile(measured, inputs=sample) if with_profile else ()
+    return _judged(found, profiled, device)
 
 
-def _judged(found: Measurements, device: Target) -> Benchmark:
+def _judged(found: Measurements, profiled: tuple[OpTime, ...], device: Target) -> Benchmark:
     verdicts = judge((device.limits,), found, None, unjudged="bench judges no accuracy")
-    return Benchmark(found, verdicts)
+    return Benchmark(found, profiled, verdicts)

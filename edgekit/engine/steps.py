@@ -246,7 +246,8 @@ class Run:
         module = load_pass(step)
         assert module.__file__ is not None, step.name
         code = Path(module.__file__)
-        own = list(code.parent.glob("*.py")) if step.kind == "technique" else [code]
+        private = "*.py" if step.kind == "technique" else "_*.py"
+        own = [code, *code.parent.glob(private)]
         shared = [*Path(frameworks.__file__).parent.glob("*.py"), *_data_code()]
         return key_of(
             {

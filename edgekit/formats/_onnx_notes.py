@@ -10,21 +10,24 @@ from edgekit.core.description import Op
 from edgekit.formats import _onnx_ops
 from edgekit.frameworks import onnx_files, onnx_shapes
 
-__all__ = ["notes"]
+__all__ = ["facts", "notes"]
 
 _MOST = 8
 
 
-def notes(model: Any, ops: tuple[Op, ...]) -> tuple[str, ...]:
-    """One text for each thing, the most general first."""
+def facts(model: Any) -> tuple[str, ...]:
+    """What there is to know, one text for each thing, the most general first."""
     return (
         _versions(model),
         *filter(None, map(_open_axes, onnx_shapes.inputs_of(model))),
-        *_macs(ops),
         *_subgraphs(model),
         *_few(list(map(_function, model.functions)), "functions"),
-        *_custom(ops),
     )
+
+
+def notes(ops: tuple[Op, ...]) -> tuple[str, ...]:
+    """What is not known of the ops."""
+    return (*_macs(ops), *_custom(ops))
 
 
 def _versions(model: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,18 @@ def describe(path: Path) -> Description:
             for weight in weights
             if weight.name in trained or weight.dtype not in _INDEX_DTYPES
         ),
-        notes=(*_onnx_notes.notes(model, ops), *([problem] if problem else [])),
+        notes=(*_onnx_notes.notes(ops), *([problem] if problem else [])),
+        facts=_onnx_notes.facts(model),
     )
+
+
+def with_shapes(path: Path, shapes: Sequence[str], output: Path) -> None:
+    """Writes the model with the shapes of its open inputs fixed, each as NAME=1x3x224x224.
+
+    Raises:
+        UsageError: an input that it has not, or a shape that contradicts its own.
+    """
+    onnx_shapes.with_shapes(path, onnx_shapes.parse_shapes(shapes), output)
 
 
 def read_scaling(path: Path) -> InputScaling | None:

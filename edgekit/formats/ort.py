@@ -79,7 +79,7 @@ def describe(path: Path) -> Description:
             for weight in weights
             if weight.name in trained or weight.dtype not in _INDEX_DTYPES
         ),
-        notes=_notes(found),
+        facts=_facts(found),
     )
 
 
@@ -200,7 +200,7 @@ def _plain(node: dict[str, Any]) -> SimpleNamespace:
     )
 
 
-def _notes(found: OrtModel) -> tuple[str, ...]:
+def _facts(found: OrtModel) -> tuple[str, ...]:
     opsets = ", ".join(
         f"{item.get('domain') or 'ai.onnx'} {item.get('version', 0)}"
         for item in found.model.get("opset_import", [])

@@ -1,4 +1,4 @@
-"""Files: digests in pieces, and replacement by rename only."""
+"""Files: digests in pieces, replacement by rename only, and where what is kept lies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO
 
 from edgekit.errors import UsageError
 
-__all__ = ["digest_parts", "replacing", "sha256", "sha256_stream"]
+__all__ = ["cache_root", "digest_parts", "replacing", "sha256", "sha256_stream"]
 
 _CHUNK = 1 << 20
 
@@ -70,3 +70,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def cache_root() -> Path:
+    """`$EDGEKIT_CACHE`, else the user's cache folder (XDG base directories)."""
+    named = os.environ.get("EDGEKIT_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "edgekit"

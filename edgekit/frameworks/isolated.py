@@ -21,8 +21,9 @@ from typing import IO, Any
 from edgekit.errors import UsageError
 from edgekit.frameworks._isolated_python import VARIABLE, Python, find_python, own_variables
 from edgekit.frameworks._isolated_run import RunError, run_lines
+from edgekit.frameworks.files import cache_root
 
-__all__ = ["Environment", "Requirements", "RunError", "Status", "cache_root", "ensure", "status"]
+__all__ = ["Environment", "Requirements", "RunError", "Status", "ensure", "status"]
 
 Progress = Callable[[str, int], AbstractContextManager[Any]]
 
@@ -113,15 +114,6 @@ class Environment:
         except (OSError, ValueError):
             raise RunError("ended without an answer", lines) from None
         return found
-
-
-def cache_root() -> Path:
-    """`$EDGEKIT_CACHE`, else the user's cache folder (XDG base directories)."""
-    named = os.environ.get("EDGEKIT_CACHE")
-    if named:
-        return Path(named).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "edgekit"
 
 
 def status(requirements: Requirements, root: Path | None = None) -> Status:

@@ -65,25 +65,28 @@ def _row(rung: RungRecord, climb: Climb) -> tuple[str, ...]:
     return (
         clean(rung.label),
         size,
-        *_score(rung.score, rung.drop),
+        *_score(rung.score, rung.drop, rung.drop_error),
         _latency(rung),
         _verdict(rung, climb),
         reason,
     )
 
 
-def _score(score: Score | None, drop: float | None) -> tuple[str, str]:
+def _score(score: Score | None, drop: float | None, error: float | None = None) -> tuple[str, str]:
+    """The metric and its drop, with the standard error of that."""
     if score is None:
         return "", ""
     if drop is None:
         return score_text(score), ""
+    if score.is_share and error is not None:
+        return score_text(score), f"{100 * drop:.1f} ± {100 * error:.1f} pt"
     return score_text(score), (
         format_points(drop).removeprefix("+") if score.is_share else f"{drop:.3g}"
     )
 
 
 def _drop(rung: RungRecord) -> str:
-    return _score(rung.score, rung.drop)[1]
+    return _score(rung.score, rung.drop, rung.drop_error)[1]
 
 
 def _ratio(value: float | None) -> str:

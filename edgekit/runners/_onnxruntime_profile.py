@@ -5,33 +5,21 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.runner import OpPlacement, Placement
+from edgekit.core.runner import OpPlacement, OpTime, Placement
 from edgekit.runners._onnxruntime import CPU, Options, assigned, create, short_name
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["OpTime", "op_times", "read_placement", "record"]
+__all__ = ["op_times", "read_placement", "record"]
 
 _KERNEL = "_kernel_time"
 _DTYPES = {"float": "float32", "double": "float64"}
 _INT8_INSIDE = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention"})
 """Ops that take and give floats, and compute in int8 in between."""
-
-
-@dataclass(frozen=True)
-class OpTime:
-    """The time that one op of the model took in all calls; the runtime counts in microseconds."""
-
-    name: str
-    kind: str
-    where: str
-    calls: int
-    total_ns: int
 
 
 def record(
@@ -72,7 +60,10 @@ def read_placement(native: Any, events: Sequence[dict[str, Any]]) -> Placement:
 
 
 def op_times(events: Sequence[dict[str, Any]]) -> tuple[OpTime, ...]:
-    """The ops by their time, the longest first; the first run does not count."""
+    """The ops by their time, the longest first; the first run does not count.
+
+    The runtime counts in microseconds.
+    """
     warm = min(event["ts"] + event["dur"] for event in events if event["name"] == "model_run")
     calls: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for event in _kernels(events):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Signature, TensorSpec
-from edgekit.core.runner import Placement
+from edgekit.core.runner import OpTime, Placement
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.lazy import version
 from edgekit.runners._onnxruntime import Options, create, explain, kinds
-from edgekit.runners._onnxruntime_profile import OpTime, op_times, read_placement, record
+from edgekit.runners._onnxruntime_profile import op_times, read_placement, record
 from edgekit.runners._signature import checked, is_dynamic, ordered, shape_text
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ __all__ = [
     "PREDICTS",
     "UNREAL",
     "OnnxruntimeSession",
-    "OpTime",
     "Options",
     "open",
     "unavailable",

@@ -101,7 +101,19 @@ class _Own:
 
     def compare(self, reference: str, result: str) -> Judgement:
         """Both scores; nothing is known of right and wrong, so no agreement and no flips."""
-        return Judgement(self.score(reference), self.score(result), None, None, None, None)
+        before, after = self.score(reference), self.score(result)
+        return Judgement(before, after, None, None, None, self._visible(reference, result))
+
+    def _visible(self, reference: str, result: str) -> float | None:
+        """The smallest drop that can be told from none: 1.96 standard errors of the paired
+        differences, which only one score a sample gives."""
+        import numpy as np
+
+        scores = [self._scores[role].values for role in (reference, result)]
+        weights = self._weights[reference].values
+        if len(weights) < 2 or np.any(weights != 1) or len(scores[0]) != len(scores[1]):
+            return None
+        return float(1.96 * np.std(scores[0] - scores[1], ddof=1) / np.sqrt(len(weights)))
 
     def _checked(self, returned: Any, size: int) -> Any:
         import numpy as np

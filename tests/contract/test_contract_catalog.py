@@ -17,8 +17,8 @@ from edgekit.core.recipe import load_recipe, toml_names
 from edgekit.core.target import load_target
 from edgekit.core.technique import Trait
 from edgekit.core.training import TrainingOptions
-from edgekit.engine.plans import abilities, plan_for
 from edgekit.engine.passes import load_pass
+from edgekit.engine.plans import abilities, plan_for
 from edgekit.errors import UsageError
 
 PACKAGE = Path(catalog.__file__).resolve().parent.parent

@@ -13,11 +13,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.conversions import onnx_to_tflite as conversion
-from edgekit.frameworks import isolated
+from edgekit.frameworks import files, isolated
 
 pytestmark = [pytest.mark.download, pytest.mark.slow]
 
-_OWN_CACHE = isolated.cache_root()
+_OWN_CACHE = files.cache_root()
 """The cache of whoever runs the tests, where the environment may be; read before it is hidden."""
 
 

@@ -37,7 +37,9 @@ class Parameters:
            computes in float16.
 
     `op_types` are the kinds of op to treat, in the format's own names (`Conv`, CONV_2D); all by
-    default. `skip` are patterns of the names of ops that stay as they are.
+    default. `skip` are patterns of the names of ops that stay as they are; `weights_only` of those
+    whose weights become int8 while their activations stay float: as small, and nearly as exact as
+    float.
 
     `ladder = true` keeps the recipe's `max_accuracy_drop` by trying: where the drop on the select
     split is larger, the next rung is tried, and the first that holds is taken (`Rung`s of the
@@ -72,6 +74,7 @@ class Parameters:
     per_channel: bool = True
     op_types: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
+    weights_only: tuple[str, ...] = ()
     allow_float: bool = False
     ladder: bool = False
 
@@ -90,8 +93,14 @@ class Parameters:
             )
         if self.scheme == "float16" and not self.per_channel:
             raise ValueError("per_channel = false is for int8 weights: float16 has no scales")
-        if "" in self.skip:
-            raise ValueError("skip has an empty pattern")
+        for name in ("skip", "weights_only"):
+            if "" in getattr(self, name):
+                raise ValueError(f"{name} has an empty pattern")
+        if self.weights_only and not self.is_static:
+            raise ValueError(
+                f"weights_only is for {' and '.join(sorted(STATIC))}: the activations of "
+                f"{self.scheme} are float anyway"
+            )
         if "" in self.op_types:
             raise ValueError("op_types has an empty name")
 

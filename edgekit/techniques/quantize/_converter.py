@@ -6,7 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgekit.errors import UsageError
 from edgekit.frameworks.keras import (
@@ -35,7 +35,7 @@ def obstacle(parameters: Parameters) -> str:
     """Says why the converter has no form of this request, '' where it has one."""
     if parameters.scheme == "weight-only-int8":
         return "it has no weight-only scheme"
-    if parameters.skip:
+    if parameters.skip or parameters.op_types or parameters.weights_only:
         return "it cannot skip ops"
     return ""
 
@@ -105,8 +105,9 @@ def convert_here(request: Mapping[str, Any]) -> bytes:
         ConverterError: TensorFlow's converter raised.
         UsageError: the Keras model cannot be opened, or TensorFlow is not installed.
     """
-    given = request["parameters"]
-    parameters = Parameters(**{**given, "skip": tuple(given["skip"])})
+    given: Any = request["parameters"]
+    held = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    parameters = Parameters(**cast("Any", held))
     tf = import_tensorflow()
     loaded = load_model(Path(request["keras"]))
     function, module = concrete_function(loaded, request["batch"])

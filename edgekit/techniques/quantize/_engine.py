@@ -55,11 +55,12 @@ def quantize(
     *,
     calibration: Calibration | None = None,
     skipped: frozenset[str] = frozenset(),
+    weights_only: frozenset[str] = frozenset(),
 ) -> Quantized:
     """Makes a quantized file of a float one; the same input gives the same bytes.
 
     A static scheme needs the calibration; `skipped` are the output tensor names of the ops that
-    stay as they are.
+    stay as they are, `weights_only` of those of which the weights alone become int8.
 
     Raises:
         EngineError: the engine raised; nothing of it is hidden but the traceback.
@@ -80,7 +81,7 @@ def quantize(
                 model = read_model(content)
                 if prepare(model):
                     content = bytes(convert_object_to_bytearray(model))
-                recipe = _recipe(parameters, model, skipped)
+                recipe = _recipe(parameters, model, skipped, weights_only)
                 ranges: dict[str, Any] = {}
                 if calibration:
                     ranges = _calibrate(content, recipe, parameters, calibration, mode)
@@ -147,7 +148,12 @@ def _polite() -> Iterator[None]:
             logging.root.handlers[:] = handlers
 
 
-def _recipe(parameters: Parameters, model: Any, skipped: frozenset[str]) -> Any:
+def _recipe(
+    parameters: Parameters,
+    model: Any,
+    skipped: frozenset[str],
+    weights_only: frozenset[str] = frozenset(),
+) -> Any:
     from litert_quantizer.algorithm_manager import AlgorithmName
     from litert_quantizer.qtyping import QuantGranularity, TFLOperationName
     from litert_quantizer.recipe_manager import RecipeManager
@@ -165,6 +171,8 @@ def _recipe(parameters: Parameters, model: Any, skipped: frozenset[str]) -> Any:
         case "float16":
             cast = AlgorithmName.FLOAT_CASTING
             recipe.add_weight_only_config(".*", every, 16, algorithm_key=cast)
+    for scope, kind in _scopes(model, weights_only):
+        recipe.add_weight_only_config(scope, kind, 8, grain)
     exempt = [(scope, kind) for scope, kind in _scopes(model, skipped)]
     if parameters.io == "float":
         exempt += [(".*", TFLOperationName.INPUT), (".*", TFLOperationName.OUTPUT)]

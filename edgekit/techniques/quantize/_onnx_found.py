@@ -83,7 +83,7 @@ def _treated(visit: Visit, makers: dict[tuple[int, str], Visit]) -> Treated | No
         maker = makers.get((id(visit.graph), node.input[place]))
         if maker is not None and maker.node.op_type == "DequantizeLinear":
             tensor = visit.scope.get(maker.node.input[0])
-            if tensor is not None:
+            if tensor is not None and tensor.data_type in (tensor.INT8, tensor.UINT8):
                 how = "integers" if _is_fake_quantized(visit, makers) else "integer weights"
                 return _of(visit, how, tensor, visit.scope.get(maker.node.input[1]), maker.node)
     return None

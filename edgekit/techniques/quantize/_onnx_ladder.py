@@ -63,8 +63,8 @@ def ladder_rungs(parameters: Parameters) -> tuple[Rung, ...]:
     if not parameters.op_types:
         rungs.append(Rung(_CORE_LABEL, core))
     for share in _SPARED:
-        label = f"without the {100 * share:.0f} % most sensitive ops"
-        rungs.append(Rung(label, core, share))
+        label = f"the {100 * share:.0f} % most sensitive ops with float activations"
+        rungs.append(Rung(label, core, share, fills="weights_only"))
     return (*rungs, *last)
 
 
@@ -81,6 +81,7 @@ def _weights(parameters: Parameters, scheme: Any) -> Rung:
         io="integer",
         ranges="min-max",
         allow_float=False,
+        weights_only=(),
         per_channel=parameters.per_channel or scheme == "float16",
         op_types=() if scheme == "float16" else kinds,
     )

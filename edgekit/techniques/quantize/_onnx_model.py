@@ -24,6 +24,7 @@ __all__ = [
     "drop_unused",
     "float_weights",
     "is_treated",
+    "matches",
     "op_name",
     "opset",
     "require",
@@ -115,7 +116,12 @@ def is_treated(visit: Visit, op_types: tuple[str, ...], skip: tuple[str, ...]) -
     """The parameters do not leave this op out."""
     if op_types and visit.kind not in op_types:
         return False
-    return not any(fnmatchcase(visit.name, pattern) for pattern in skip)
+    return not matches(visit.name, skip)
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """One of the patterns at least."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def opset(model: Any) -> int:

@@ -30,8 +30,8 @@ def refuse(parameters: Parameters, source: Artifact, description: Description) -
 
     Raises:
         UsageError: an option is not for the scheme; the model is quantized already, has ops or
-            tensors that cannot be treated, or no weight to quantize; `op_types` or `skip` name
-            what is not there.
+            tensors that cannot be treated, or no weight to quantize; `op_types`, `skip` or
+            `weights_only` name what is not there.
     """
     _refuse_options(parameters)
     ops = list(visits(onnx_files.load(source.path)))
@@ -39,7 +39,9 @@ def refuse(parameters: Parameters, source: Artifact, description: Description) -
     _refuse_unknown(description)
     _refuse_weightless(parameters, ops)
     _refuse_kinds(parameters, ops)
-    _refuse_idle_skip(parameters, [op.name for op in ops if op.kind != "Constant"])
+    known = [op.name for op in ops if op.kind != "Constant"]
+    _refuse_idle("skip", parameters.skip, known)
+    _refuse_idle("weights_only", parameters.weights_only, known)
 
 
 def _refuse_options(parameters: Parameters) -> None:
@@ -158,12 +160,12 @@ def _near(word: str, names: Iterable[str]) -> str:
     return f"the model has {', '.join(sorted(by_lower.values()))}"
 
 
-def _refuse_idle_skip(parameters: Parameters, known: list[str]) -> None:
-    for pattern in parameters.skip:
+def _refuse_idle(option: str, patterns: tuple[str, ...], known: list[str]) -> None:
+    for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3)
             raise UsageError(
-                f"quantize: skip '{pattern}' matches no op of the model",
+                f"quantize: {option} '{pattern}' matches no op of the model",
                 hint=f"did you mean {' or '.join(repr(name) for name in near)}?"
                 if near
                 else "`edgekit inspect MODEL --json` lists the names of its ops",

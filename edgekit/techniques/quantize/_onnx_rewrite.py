@@ -69,7 +69,8 @@ def _replace(rewriter: Rewriter, visit: Visit) -> list[Any]:
     """The nodes that take an op's place."""
     if visit.kind == "Gather":
         return _gather(rewriter, visit)
-    if visit.kind in ("MatMul", "Gemm") and _is_plain(visit):
+    kinds = () if rewriter.parameters.is_static else ("MatMul", "Gemm")
+    if visit.kind in kinds and _is_plain(visit):
         return _matmul(rewriter, visit)
     return _dequantized(rewriter, visit)
 
@@ -225,6 +226,7 @@ def _gather(rewriter: Rewriter, visit: Visit) -> list[Any]:
     table, scale = rewriter.made[key]
     rewriter.replaced.add(weight)
     rows = rewriter.node("Gather", (table, indices), f"{name}_quant", axis=axis)
+    rows.name = name
     as_float = rewriter.node("Cast", rows.output, f"{name}_quant_cast", to=1)
     nodes = [rows, as_float]
     if by_row:

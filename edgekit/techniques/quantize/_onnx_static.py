@@ -29,12 +29,14 @@ from edgekit.techniques.quantize._onnx_model import (
     Visit,
     float_weights,
     is_treated,
+    matches,
     op_name,
     require,
     visits,
 )
 from edgekit.techniques.quantize._onnx_quiet import quiet
 from edgekit.techniques.quantize._onnx_rewrite import rewrite
+from edgekit.techniques.quantize._onnx_spared import read_floats, spared, without_removable
 
 __all__ = [
     "Calibrated",
@@ -83,7 +85,7 @@ def calibrate(
 
 
 def quantizable(model: Any, parameters: Parameters) -> list[Visit]:
-    """The ops of the main graph that the engine is asked to treat."""
+    """The ops of the main graph whose activations become integers, and embeddings."""
     kinds, inner = static_kinds(), model.graph
     return [
         visit
@@ -91,6 +93,7 @@ def quantizable(model: Any, parameters: Parameters) -> list[Visit]:
         if visit.graph is inner
         and visit.kind in kinds
         and is_treated(visit, parameters.op_types, parameters.skip)
+        and not matches(visit.name, parameters.weights_only)
     ]
 
 
@@ -102,7 +105,8 @@ def quantize_static(
 ) -> Any:
     """The quantized model; with the ops named `only` alone where it is not None.
 
-    Tables of Gather (embeddings) become int8 by row: the engine gives a table one scale.
+    Tables of Gather (embeddings) become int8 by row: the engine gives a table one scale. The ops
+    of `weights_only` keep float activations.
 
     Raises:
         PromiseError: the engine cannot.
@@ -115,17 +119,20 @@ def quantize_static(
         _note_wild(wild, work)
     chosen = [v for v in asked if v.name not in wild and (only is None or v.name in only)]
     tables = [v.name for v in chosen if v.kind == "Gather" and float_weights(v)]
+    floats = frozenset(v.name for v in spared(model, parameters) if only is None)
     names = [v.name for v in chosen if v.name not in tables]
-    if not chosen:
+    if not chosen and not floats:
         raise PromiseError(
             f"quantize: {parameters.scheme}: no op can be quantized",
             hint='scheme = "dynamic-int8" treats the weights alone',
         )
-    if tables:
-        rewrite(model, parameters, work.folder, only=tuple(tables))
+    if tables or floats:
+        rewrite(model, parameters, work.folder, only=(*tables, *floats))
+    names = without_removable(names, model, floats)
     if names:
         with quiet(work.folder):
             model = _by_engine(parameters, model, calibrated.spans, names)
+        read_floats(model, floats)
     return _cleaned(model)
 
 

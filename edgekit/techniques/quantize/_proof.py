@@ -73,7 +73,7 @@ def _prove_integer(parameters: Parameters, float_ops: FloatOps, work: Work) -> N
             parameters, float_ops.sentence, "allow_float = true accepts them, and notes each"
         )
     for kind, name in float_ops.skipped:
-        work.note("skipped", f"{kind} '{name}'", "stays float, as skip says")
+        work.note("skipped", f"{kind} '{name}'", _as_asked(parameters))
     for kind, name in float_ops.left + float_ops.conversions:
         work.note("left in float", f"{kind} '{name}'", "the quantizer has no integer form of it")
     if not float_ops.skipped + float_ops.left + float_ops.conversions:
@@ -81,6 +81,12 @@ def _prove_integer(parameters: Parameters, float_ops: FloatOps, work: Work) -> N
             ", a QUANTIZE and a DEQUANTIZE at the edges aside" if parameters.io == "float" else ""
         )
         work.evidence("all integer", "the ops of the model", f"none computes in float{edges}")
+
+
+def _as_asked(parameters: Parameters) -> str:
+    keys = ("skip", "op_types", "weights_only")
+    said = [key for key in keys if getattr(parameters, key)]
+    return f"stays float, as {' and '.join(said)} say{'s' if len(said) == 1 else ''}"
 
 
 def _prove_io(parameters: Parameters, before: Signature, after: Signature) -> None:

@@ -123,11 +123,13 @@ def _refuse_control_flow(parameters: Parameters, source: Description) -> None:
 
 def _refuse_idle_skip(parameters: Parameters, source: Description) -> None:
     known = [op.name for op in source.ops]
-    for pattern in parameters.skip:
+    patterns = [("skip", pattern) for pattern in parameters.skip]
+    patterns += [("weights_only", pattern) for pattern in parameters.weights_only]
+    for key, pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             near = difflib.get_close_matches(pattern.strip("*"), known, n=3, cutoff=0.3)
             raise UsageError(
-                f"quantize: skip '{pattern}' matches no op of the model",
+                f"quantize: {key} '{pattern}' matches no op of the model",
                 hint=f"did you mean {' or '.join(repr(name) for name in near)}?"
                 if near
                 else "`edgekit inspect MODEL --json` lists the names of its ops",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from edgekit.core.artifact import Artifact
-from edgekit.core.description import Description
+from edgekit.core.description import Description, Op
 from edgekit.core.ladder import Rung
 from edgekit.core.technique import Models, Work
 from edgekit.errors import PromiseError, UsageError
@@ -31,7 +31,7 @@ __all__ = ["apply", "check", "rank", "rungs", "verify", "versions"]
 _ANCESTOR = "keras"
 _SHOWN = 3
 _SPARED = (0.1, 0.25, 0.5)
-"""The shares of the weighted ops that the rungs between all and none of them leave in float."""
+"""The shares of the weighted ops whose activations the rungs between all and none leave float."""
 _HINTS = {
     True: "skip = [...] leaves ops in float, allow_float = true accepts those that stay float, and "
     'scheme = "dynamic-int8" quantizes the weights alone',
@@ -52,31 +52,53 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
     """Writes the quantized model: the engine's, or the converter's where the engine cannot."""
-    skipped = _skipped(parameters, source, work)
     try:
-        content = _by_engine(parameters, source, skipped, work)
+        content = _by_engine(parameters, source, work)
     except EngineError as error:
-        content = _by_converter(parameters, source, skipped, work, str(error))
+        content = _by_converter(parameters, source, work, str(error))
     work.output.write_bytes(content)
 
 
 def verify(parameters: Parameters, source: Artifact, result: Artifact, work: Work) -> None:
     """Raises PromiseError where the result is not what the scheme says; notes what stayed wide."""
-    prove(parameters, source, result, work, _skipped(parameters, source, work))
+    prove(parameters, source, result, work, _in_float(parameters, source, work))
 
 
-def _skipped(parameters: Parameters, source: Artifact, work: Work) -> frozenset[str]:
-    """The output tensors of the ops that `skip` matches, or that `op_types` leaves out."""
+def _left(parameters: Parameters, source: Artifact, work: Work) -> frozenset[str]:
+    """The output tensors of the ops that stay as they are, for `skip` or `op_types`."""
     if not parameters.skip and not parameters.op_types:
         return frozenset()
+    return _made_by(
+        lambda op: (
+            any(fnmatchcase(op.name, pattern) for pattern in parameters.skip)
+            or bool(parameters.op_types and op.kind not in parameters.op_types)
+        ),
+        source,
+        work,
+    )
+
+
+def _light(parameters: Parameters, source: Artifact, work: Work) -> frozenset[str]:
+    """The output tensors of the ops of which the weights alone become int8."""
+    if not parameters.weights_only:
+        return frozenset()
+    return _made_by(
+        lambda op: any(fnmatchcase(op.name, pattern) for pattern in parameters.weights_only),
+        source,
+        work,
+    ) - _left(parameters, source, work)
+
+
+def _in_float(parameters: Parameters, source: Artifact, work: Work) -> frozenset[str]:
+    """The output tensors of the ops that compute in float because the parameters say so."""
+    return _left(parameters, source, work) | _light(parameters, source, work)
+
+
+def _made_by(chosen: Callable[[Op], bool], source: Artifact, work: Work) -> frozenset[str]:
     model = read_model(source.path)
     made = [names(graph, op) for graph in model.subgraphs for op in graph.operations]
     return frozenset(
-        name
-        for op in work.describe(source).ops
-        if any(fnmatchcase(op.name, pattern) for pattern in parameters.skip)
-        or (parameters.op_types and op.kind not in parameters.op_types)
-        for name in made[op.index]
+        name for op in work.describe(source).ops if chosen(op) for name in made[op.index]
     )
 
 
@@ -95,7 +117,12 @@ def rungs(parameters: Parameters) -> tuple[Rung, ...]:
     return (
         *first,
         *(
-            Rung(f"all but the {share:.0%} most sensitive ops".replace("%", " %"), mixed, share)
+            Rung(
+                f"the {100 * share:.0f} % most sensitive ops with float activations",
+                mixed,
+                share,
+                "weights_only",
+            )
             for share in _SPARED
         ),
         Rung("int16x8", replace(parameters, scheme="int16x8")),
@@ -106,7 +133,7 @@ def rungs(parameters: Parameters) -> tuple[Rung, ...]:
 
 def rank(parameters: Parameters, source: Artifact, work: Work) -> tuple[tuple[str, float], ...]:
     """Ops with weights by the error of the outputs where each alone is quantized, worst first."""
-    skipped = _skipped(parameters, source, work)
+    skipped = _in_float(parameters, source, work)
     calibration = _calibration(parameters, source, work)
     return rank_ops(calibration, parameters, source, work, skipped)
 
@@ -149,9 +176,7 @@ def _check_count(count: int, used: int, work: Work) -> None:
         work.note("fewer samples", "calibration", f"{used} {verb} used, and {count} are asked for")
 
 
-def _by_engine(
-    parameters: Parameters, source: Artifact, skipped: frozenset[str], work: Work
-) -> bytes:
+def _by_engine(parameters: Parameters, source: Artifact, work: Work) -> bytes:
     """The engine's result, where the runtime can open it and no op stays float unasked.
 
     Raises:
@@ -161,8 +186,9 @@ def _by_engine(
     if parameters.is_static:
         calibration = _calibration(parameters, source, work)
         content = add_signature(content, where=source.name)
-    made = quantize(content, parameters, calibration=calibration, skipped=skipped)
-    reason = _flaw(parameters, made.content, skipped, work)
+    left, light = (find(parameters, source, work) for find in (_left, _light))
+    made = quantize(content, parameters, calibration=calibration, skipped=left, weights_only=light)
+    reason = _flaw(parameters, made.content, left | light, work)
     if reason:
         raise EngineError(reason)
     if made.widened:
@@ -192,9 +218,7 @@ def _flaw(parameters: Parameters, content: bytes, skipped: frozenset[str], work:
     return find_float_ops(model, skipped, float_io=parameters.io == "float").sentence
 
 
-def _by_converter(
-    parameters: Parameters, source: Artifact, skipped: frozenset[str], work: Work, reason: str
-) -> bytes:
+def _by_converter(parameters: Parameters, source: Artifact, work: Work, reason: str) -> bytes:
     """The converter's result from the Keras ancestor; `reason` is why the engine's is not used.
 
     Raises:
@@ -214,7 +238,7 @@ def _by_converter(
         content = convert(ancestor.path, parameters, batch=batch, feed=feed, folder=work.folder)
     except ConverterError as error:
         raise PromiseError(f"{failed}; nor does TFLiteConverter: {error}", hint=hint) from error
-    left = _flaw(parameters, content, skipped, work)
+    left = _flaw(parameters, content, _in_float(parameters, source, work), work)
     if left:
         raise PromiseError(f"{failed}; nor does TFLiteConverter: {left}", hint=hint)
     work.note("fallback", "quantized by TFLiteConverter from the Keras model", reason)

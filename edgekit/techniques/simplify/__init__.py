@@ -33,7 +33,7 @@ class Parameters:
     Inputs, outputs, their names and dynamic axes, metadata, and the names of nodes that stay are
     kept.
 
-    The outputs are compared with those of the source on real samples: they may differ by 1e-5 of
+    The outputs are compared with those of the source on real samples: they may differ by 1e-4 of
     the largest value (of 1, where a sigmoid or softmax makes them). A stage that changes more, or
     that fails, is taken back with a note that says so.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOLERANCE", "Outputs", "full_scales", "gap", "open_session", "probes", "run"]
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-4
 _MOST_PROBES = 4
 _MOST_VALUES = 2**21
 """Of all probes together: an optimisation must not take longer than what it is for."""

@@ -15,8 +15,9 @@ import pytest
 
 from edgekit.core.notes import Note
 from edgekit.core.training import Curve, Epoch
-from edgekit.engine.cache import CachedStep, StepCache, cache_root, content_digest, key_of
+from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
 from edgekit.errors import UsageError
+from edgekit.frameworks.files import cache_root
 
 
 def digest(path: Path) -> str:

@@ -393,9 +393,21 @@ class TestFit:
     def test_channels_of_the_scaling(self):
         found = error(self.fits, model(), InputScaling(scale=(1.0, 2.0)))
         assert found.message == (
-            "--data 'digits': scale has 2 values, and the last axis of the model's input 'image' "
-            "has 1"
+            "--data 'digits': scale has 2 values, and no channel axis of the model's input 'image' "
+            "(?x8x8x1) has that many"
         )
+
+    def test_channels_in_front(self):
+        nchw = TensorSpec("image", (None, 3, 4, 5), "float32")
+        scaling = InputScaling(scale=(1.0, 2.0, 3.0), offset=(0.0, 0.0, 1.0))
+        raw = np.ones((2, 3, 4, 5), np.float32)
+        made = prepare(raw, nchw, scaling)
+        assert made[0, :, 0, 0].tolist() == [1.0, 2.0, 4.0]
+        last = prepare(np.ones((2, 4, 5, 3), np.float32), None, scaling)
+        assert last[0, 0, 0].tolist() == [1.0, 2.0, 4.0]
+        # Both ends fit: the last axis is the channels, as it is without a model.
+        both = prepare(np.ones((1, 3, 4, 3), np.float32), None, scaling)
+        assert both[0, 0, 0].tolist() == [1.0, 2.0, 4.0]
 
     def test_floats_for_an_integer_input(self, npz):
         spec = npz(x=np.zeros((8, 4)), y=np.arange(8) % 2)

@@ -39,8 +39,8 @@ def test_describe(path: Path) -> None:
     assert found.parameters == 36 + 768 + 3 + 1
     assert found.size_bytes == path.stat().st_size == sum(size for _, size in found.bytes_by)
     assert dict(found.bytes_by)["weights"] >= 4 * (36 + 768 + 3)
-    assert len(found.notes) == 1
-    assert "of the .ort format, opsets ai.onnx 17" in found.notes[0]
+    assert len(found.facts) == 1
+    assert "of the .ort format, opsets ai.onnx 17" in found.facts[0]
     assert format_ort.parts(path) == ()
 
 

@@ -294,13 +294,6 @@ class TestStatus:
         assert "needs Python 3.99" in found.problem
         assert VARIABLE in found.hint
 
-    def test_the_cache_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path))
-        assert isolated.cache_root() == tmp_path
-        monkeypatch.delenv("EDGEKIT_CACHE")
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert isolated.cache_root() == tmp_path / "edgekit"
-
 
 class TestRun:
     def script(self, folder: Path, text: str) -> list[str]:
