@@ -118,7 +118,10 @@ def _static_trial(parameters: Parameters, source: Artifact, work: Work) -> _Tria
     def only(names: tuple[str, ...]) -> Any:
         return quantize_static(parameters, calibrated, work, only=names)
 
-    return calibrated.model, quantizable(calibrated.model, parameters), feeds, only
+    candidates = quantizable(calibrated.model, parameters)
+    # Embeddings have float activations anyway: to spare them would change nothing.
+    candidates = [visit for visit in candidates if visit.kind != "Gather"]
+    return calibrated.model, candidates, feeds, only
 
 
 def _weights_trial(parameters: Parameters, source: Artifact, work: Work) -> _Trial:

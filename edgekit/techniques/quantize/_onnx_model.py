@@ -22,6 +22,7 @@ __all__ = [
     "Visit",
     "array",
     "drop_unused",
+    "few_values",
     "float_weights",
     "is_treated",
     "matches",
@@ -41,6 +42,9 @@ WEIGHT_INPUTS = {
     **dict.fromkeys(("GRU", "LSTM", "RNN"), (1, 2)),
 }
 """Where the weights of an op are among its inputs."""
+_FEW = 512
+"""Values of weights below which int8 saves under a kilobyte, less than half of it after scales
+and nodes. A depthwise convolution of 144 values cost a text recogniser most of what it lost."""
 _STANDARD = ("", "ai.onnx")
 _LARGEST = 1_500_000_000
 """Bytes above which tensors go beside the file: protobuf ends at 2 GB."""
@@ -110,6 +114,12 @@ def float_weights(visit: Visit) -> tuple[str, ...]:
         if visit.kind != "Gather" or math.prod(tensor.dims[1:]) > 1:
             found.append(str(node.input[place]))
     return tuple(found)
+
+
+def few_values(visit: Visit) -> bool:
+    """An op that computes in float, whose weights are too few for int8 to save anything."""
+    sizes = [math.prod(visit.scope[name].dims) for name in float_weights(visit)]
+    return visit.kind.startswith("Conv") and sum(sizes) < _FEW
 
 
 def is_treated(visit: Visit, op_types: tuple[str, ...], skip: tuple[str, ...]) -> bool:

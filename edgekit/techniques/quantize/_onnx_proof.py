@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgekit.core.artifact import Artifact
@@ -14,13 +13,16 @@ from edgekit.errors import EdgekitError, PromiseError
 from edgekit.frameworks import onnx_files
 from edgekit.techniques.quantize import Parameters
 from edgekit.techniques.quantize._onnx_found import Found, bad_scale, find
-from edgekit.techniques.quantize._onnx_model import Visit
+from edgekit.techniques.quantize._onnx_model import Visit, few_values, matches, visits
+from edgekit.techniques.quantize._onnx_spared import is_spared, spared
 from edgekit.techniques.quantize._onnx_static import static_kinds
 
 __all__ = ["prove"]
 
 _PROBES = 8
 _SHOWN = 3
+_WEIGHTLESS = "weights_only matches it, and it has no weights"
+_SPARED = ("integer weights", "integer table")
 _WANTED = {
     "int8": ("integers", "integer table"),
     "int16x8": ("integers", "integer table"),
@@ -39,10 +41,11 @@ def prove(parameters: Parameters, source: Artifact, result: Artifact, work: Work
     """
     found = find(result.path)
     _prove_treated(parameters, found)
+    _prove_spared(parameters, found, source, work)
     _note_left(parameters, found, work)
     _prove_scales(parameters, found, result)
     _prove_smaller(parameters, source, result)
-    _record_shares(found, source, work)
+    _record_shares(parameters, found, source, work)
     _prove_outputs(parameters, source, result, work)
 
 
@@ -52,6 +55,7 @@ def _broken(parameters: Parameters, text: str, hint: str = "") -> PromiseError:
 
 def _prove_treated(parameters: Parameters, found: Found) -> None:
     wanted = _WANTED[parameters.scheme]
+    wanted += _SPARED if parameters.weights_only else ()
     if not any(made.how in wanted for made in found.treated):
         raise _broken(parameters, "no op with weights was quantized")
     asked = [visit for visit in found.left if _is_asked(parameters, visit)]
@@ -63,13 +67,39 @@ def _prove_treated(parameters: Parameters, found: Found) -> None:
         )
 
 
+def _prove_spared(parameters: Parameters, found: Found, source: Artifact, work: Work) -> None:
+    """The ops of `weights_only` have int8 weights, and inputs that were not made integers."""
+    if not parameters.weights_only:
+        return
+    model = onnx_files.load(source.path)
+    narrow = [visit.name for visit in spared(model, parameters)]
+    left = {visit.name for visit in found.left}
+    hows = {made.name: made.how for made in found.treated}
+    wrong = [name for name in narrow if name in left or hows.get(name) not in _SPARED]
+    if wrong:
+        raise _broken(
+            parameters,
+            f"{_listed(wrong)} has not int8 weights and float activations, as "
+            "weights_only asks for",
+        )
+    others: defaultdict[str, list[str]] = defaultdict(list)
+    for visit in visits(model):
+        is_able = visit.kind in static_kinds() and visit.kind != "Constant"
+        if is_able and is_spared(visit, parameters) and visit.name not in {*narrow, *left}:
+            others[visit.kind].append(visit.name)
+    for kind, names in sorted(others.items()):
+        work.note("left in float", f"{len(names)} {kind}: {_listed(names)}", _WEIGHTLESS)
+
+
 def _is_asked(parameters: Parameters, visit: Visit) -> bool:
+    if few_values(visit) and (not parameters.is_static or is_spared(visit, parameters)):
+        return False
     able = not parameters.is_static or not _inside(visit)
     return able and visit.kind in parameters.op_types and not _skipped(parameters, visit.name)
 
 
 def _skipped(parameters: Parameters, name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in parameters.skip)
+    return matches(name, parameters.skip)
 
 
 def _inside(visit: Visit) -> bool:
@@ -91,8 +121,9 @@ def _note_left(parameters: Parameters, found: Found, work: Work) -> None:
         groups[what, visit.kind, _reason(parameters, visit)].append(visit.name)
     for made in found.treated:
         if parameters.is_static and made.how == "integer weights":
-            reason = "its weights are int8, and its activations float"
-            groups["left in float", made.kind, reason].append(made.name)
+            is_asked = matches(made.name, parameters.weights_only)
+            reason = "its weights are int8" + (", as weights_only says" if is_asked else "")
+            groups["float activations", made.kind, reason].append(made.name)
         if parameters.scheme == "weight-only-int4" and made.how != "4-bit blocks":
             groups["made int8", made.kind, "4-bit blocks are for MatMul and Gemm"].append(made.name)
     for (what, kind, reason), names in sorted(groups.items()):
@@ -108,6 +139,8 @@ def _reason(parameters: Parameters, visit: Visit) -> str:
         return "as skip says"
     if parameters.op_types and visit.kind not in parameters.op_types:
         return "op_types leaves this kind out"
+    if few_values(visit) and (not parameters.is_static or is_spared(visit, parameters)):
+        return "its weights are too few for int8 to make the file smaller"
     if parameters.is_static and _inside(visit):
         return "the engine does not calibrate inside If, Loop and Scan"
     if parameters.is_static and visit.kind not in static_kinds():
@@ -146,7 +179,7 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _record_shares(found: Found, source: Artifact, work: Work) -> None:
+def _record_shares(parameters: Parameters, found: Found, source: Artifact, work: Work) -> None:
     values = sum(made.values for made in found.treated)
     ways = Counter(made.how for made in found.treated)
     counts = ", ".join(f"{count} in {how}" for how, count in sorted(ways.items()))
@@ -156,7 +189,10 @@ def _record_shares(found: Found, source: Artifact, work: Work) -> None:
     macs = {op.name: op.macs or 0 for op in work.describe(source).ops}
     total = sum(macs.values())
     if total:
-        float_macs = sum(macs.get(visit.name, 0) for visit in found.left)
+        wide = {visit.name for visit in found.left}
+        if parameters.is_static:
+            wide |= {made.name for made in found.treated if made.how == "integer weights"}
+        float_macs = sum(macs.get(name, 0) for name in wide)
         text += f" and {1 - float_macs / total:.1%} of the multiply-accumulates"
     if found.others:
         text += f"; {found.others} ops without weights compute in integers too"

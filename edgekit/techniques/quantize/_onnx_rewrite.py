@@ -16,6 +16,7 @@ from edgekit.techniques.quantize._onnx_model import (
     Visit,
     array,
     drop_unused,
+    few_values,
     float_weights,
     is_treated,
     op_name,
@@ -49,6 +50,7 @@ def rewrite(
         graph, nodes = fresh.setdefault(id(visit.graph), (visit.graph, []))
         weights = float_weights(visit)
         treated = weights and is_treated(visit, parameters.op_types, parameters.skip)
+        treated = treated and not few_values(visit)
         chosen = treated and (only is None or visit.name in only)
         nodes += _replace(rewriter, visit) if chosen else [visit.node]
     for graph, nodes in reversed(fresh.values()):

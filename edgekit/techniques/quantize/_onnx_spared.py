@@ -12,6 +12,7 @@ from edgekit.techniques.quantize import Parameters
 from edgekit.techniques.quantize._onnx_model import (
     Visit,
     drop_unused,
+    few_values,
     float_weights,
     is_treated,
     matches,
@@ -32,10 +33,11 @@ def is_spared(visit: Visit, parameters: Parameters) -> bool:
 
 
 def spared(model: Any, parameters: Parameters) -> list[Visit]:
-    """Those of them that have weights to make int8, of any graph."""
+    """Those of them that have weights which int8 makes smaller, of any graph."""
     if not parameters.weights_only:
         return []
-    return [v for v in visits(model) if is_spared(v, parameters) and float_weights(v)]
+    found = [v for v in visits(model) if is_spared(v, parameters) and float_weights(v)]
+    return [visit for visit in found if not few_values(visit)]
 
 
 def without_removable(names: list[str], model: Any, floats: frozenset[str]) -> list[str]:

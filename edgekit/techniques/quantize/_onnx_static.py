@@ -36,7 +36,12 @@ from edgekit.techniques.quantize._onnx_model import (
 )
 from edgekit.techniques.quantize._onnx_quiet import quiet
 from edgekit.techniques.quantize._onnx_rewrite import rewrite
-from edgekit.techniques.quantize._onnx_spared import read_floats, spared, without_removable
+from edgekit.techniques.quantize._onnx_spared import (
+    is_spared,
+    read_floats,
+    spared,
+    without_removable,
+)
 
 __all__ = [
     "Calibrated",
@@ -119,15 +124,16 @@ def quantize_static(
         _note_wild(wild, work)
     chosen = [v for v in asked if v.name not in wild and (only is None or v.name in only)]
     tables = [v.name for v in chosen if v.kind == "Gather" and float_weights(v)]
-    floats = frozenset(v.name for v in spared(model, parameters) if only is None)
+    narrow = [v.name for v in spared(model, parameters) if only is None]
+    floats = frozenset(v.name for v in visits(model) if is_spared(v, parameters))
     names = [v.name for v in chosen if v.name not in tables]
-    if not chosen and not floats:
+    if not chosen and not narrow:
         raise PromiseError(
             f"quantize: {parameters.scheme}: no op can be quantized",
             hint='scheme = "dynamic-int8" treats the weights alone',
         )
-    if tables or floats:
-        rewrite(model, parameters, work.folder, only=(*tables, *floats))
+    if tables or narrow:
+        rewrite(model, parameters, work.folder, only=(*tables, *narrow))
     names = without_removable(names, model, floats)
     if names:
         with quiet(work.folder):
