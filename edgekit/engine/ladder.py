@@ -8,25 +8,29 @@ from __future__ import annotations
 import dataclasses
 import glob
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
 from edgekit.core.ladder import Climb, Rung, RungRecord
 from edgekit.core.limits import Limits, SourcedLimits, judge
+from edgekit.core.measurement import Latency, Measurements, Memory
 from edgekit.core.notes import Note
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
+from edgekit.core.runner import Placement
 from edgekit.engine.bench import compare_latency
+from edgekit.engine.files import size_bytes
 from edgekit.engine.measure import (
+    KnownOutputs,
     bench_inputs,
     bench_model,
     judge_pair,
     on_target,
-    unmeasured,
     unreal_reason,
 )
+from edgekit.engine.models import paths_of
 from edgekit.engine.passes import rungs_of
 from edgekit.engine.steps import Run
 from edgekit.errors import EdgekitError, PromiseError, UsageError
@@ -101,6 +105,7 @@ class _Ladder:
     place: int
     ranking: tuple[tuple[str, float], ...] | None = None
     reference_score: Score | None = None
+    known: KnownOutputs = field(default_factory=KnownOutputs)
 
     def climb(self) -> Climbed:
         """Tries rung after rung; where none holds, the one with the smallest drop is taken."""
@@ -149,7 +154,7 @@ class _Ladder:
 
     def _judged(self, rung: Rung, step: Step, result: Artifact, *, judged: bool) -> RungRecord:
         subjects = [on_target(item, self.plan.target) for item in (self.reference, result)]
-        sizes = [unmeasured(subject, "").size_bytes for subject in subjects]
+        sizes = [sum(map(size_bytes, paths_of(item.artifact))) for item in subjects]
         record = RungRecord(
             rung.label,
             "holds",
@@ -161,7 +166,9 @@ class _Ladder:
         data = self.run.data
         if not judged or data is None:
             return record
-        judgement = judge_pair(*subjects, data=data, bars=self.run.bars, split="select")
+        judgement = judge_pair(
+            *subjects, data=data, bars=self.run.bars, split="select", known=self.known
+        )
         inputs = [
             bench_inputs(subject, data, seed=self.run.seed, split="select") for subject in subjects
         ]
@@ -174,7 +181,7 @@ class _Ladder:
         )
         self.reference_score = judgement.reference
         drop, error = _drop(judgement), _standard_error(judgement)
-        broken = self._broken(judgement, unmeasured(subjects[1], "")) or self._unsure(drop, error)
+        broken = self._broken(judgement) or self._unsure(drop, error)
         return dataclasses.replace(
             record,
             status="breaks" if broken else "holds",
@@ -185,8 +192,11 @@ class _Ladder:
             latency=latency,
         )
 
-    def _broken(self, judgement: Judgement, measured: Any) -> str:
+    def _broken(self, judgement: Judgement) -> str:
         """The first limit of the promise that does not hold on the select split."""
+        why = "only what the data decides is judged here"
+        latency, memory = Latency("unmeasured", why), Memory("unmeasured", why)
+        measured = Measurements("", 0, 0, judgement.result, latency, memory, Placement((), why))
         promise = self.plan.recipe.promise
         wanted = Limits(**{name: getattr(promise.limits, name) for name in _JUDGED})
         verdicts = judge((SourcedLimits(wanted, promise.source),), measured, judgement)
