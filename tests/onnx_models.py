@@ -59,25 +59,30 @@ def images(count: int) -> np.ndarray:
     return np.clip(patterns[np.arange(count) % 4] + noise / 10, 0, 1)
 
 
-def cnn(path: Path, *, size: Sequence[int | str] = (12, 12), channels: int = 16) -> Path:
+def cnn(
+    path: Path, *, size: Sequence[int | str] = (12, 12), channels: int = 16, offset: float = 0.0
+) -> Path:
     """NCHW, opset 12, an open batch, `Constant` nodes and BatchNorm: work for `simplify`.
 
     Its last layer tells the patterns of `images` apart: each goes to the nearest of four means.
+    `offset` is the level of a channel that it does not look at.
     """
-    _cnn(path, size, channels, np.eye(channels, dtype=np.float32), np.zeros(channels))
-    pooled = answers(path, {"image": images(64)})[0]
+    level = np.zeros(channels)
+    level[0] = offset
+    _cnn(path, size, level, np.eye(channels), np.zeros(channels))
+    pooled = answers(path, {"image": images(64)})[0] * (level == 0 if offset else 1)
     means = np.stack([pooled[kind::4].mean(axis=0) for kind in range(4)])
-    means -= means.mean(axis=0)
-    centre = pooled.mean(axis=0)
+    centre = means.mean(axis=0)
+    means -= centre
     scale = 10 / (means**2).sum(axis=1).mean()
     bias = -means @ centre - (means**2).sum(axis=1) / 2
-    return _cnn(path, size, channels, scale * means, scale * bias)
+    return _cnn(path, size, level, scale * means, scale * bias)
 
 
 def _cnn(
-    path: Path, size: Sequence[int | str], channels: int, head: np.ndarray, bias: np.ndarray
+    path: Path, size: Sequence[int | str], level: np.ndarray, head: np.ndarray, bias: np.ndarray
 ) -> Path:
-    rng = np.random.default_rng(0)
+    rng, channels = np.random.default_rng(0), len(level)
 
     def weight(name: str, *shape: int) -> onnx.TensorProto:
         return tensor(name, rng.normal(size=shape) / np.sqrt(np.prod(shape[1:])))
@@ -105,7 +110,7 @@ def _cnn(
         weight("w0", channels, 1, 3, 3),
         *(tensor(name, held) for name, held in norm.items()),
         weight("w1", channels, channels, 3, 3),
-        tensor("b1", rng.normal(size=channels) / 4),
+        tensor("b1", rng.normal(size=channels) / 4 + level),
         tensor("w2", head),
         tensor("b2", bias),
     ]

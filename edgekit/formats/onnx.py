@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ def digest(path: Path) -> str:
 
 
 def parts(path: Path) -> tuple[Path, ...]:
-    """The external data files."""
-    return tuple(onnx_files.external_files(path, onnx_files.outline(path).model))
+    """The external data files, in `path.parent` as it was given."""
+    found = onnx_files.external_files(path, onnx_files.outline(path).model)
+    folder = os.path.abspath(path.parent)
+    return tuple(path.parent / file.relative_to(folder) for file in found)
 
 
 def describe(path: Path) -> Description:

@@ -1,7 +1,9 @@
 """The ops of a static scheme whose weights alone become int8, as `weights_only` says.
 
-They read their inputs as the float tensors that they were: on a text detector and a recogniser,
-int8 inputs and outputs cost nearly all of the accuracy, and int8 weights nearly none.
+They read their inputs as the float tensors that they were. On a text detector the outputs' squared
+error fell from 0.042 to 0.008, 0.005 and 0.003 of the float outputs with 10, 25 and 50 % of the ops
+spared, at 0.28 to 0.29 of the size; with those ops wholly float (`skip`) to 0.007, 0.004 and 0.001,
+at 0.30, 0.44 and 0.67.
 """
 
 from __future__ import annotations

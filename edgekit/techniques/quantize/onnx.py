@@ -5,9 +5,13 @@ integer kernels when it opens the file. Ops without weights that have no integer
 Erf) compute in float between them, always. `io` is for .tflite: an .onnx keeps the dtypes of its
 inputs and outputs in every scheme.
 
+The ops of `weights_only` have int8 weights behind a DequantizeLinear and read float tensors.
+Convolutions whose weights are under 512 values stay float there and in `dynamic-int8`: int8 would
+save nothing.
+
 `dynamic-int8` gives MatMul and Gemm integer kernels whose activations are quantized on the fly, and
 stores the weights of embeddings, convolutions and recurrent ops as int8, which become float before
-use: 1.0 to 1.2 times the float time on two convolutional nets, where convolutions with dynamic
+use: 1.0 to 1.3 times the float time on two convolutional nets, where convolutions with dynamic
 ranges (ConvInteger) took 2.8 and 3.7 times. `weight-only-int8` makes MatMul and Gemm slower than
 float (1.7 times on a sentence encoder). `int16x8` has no integer kernels in the runtime.
 """

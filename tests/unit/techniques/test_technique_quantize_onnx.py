@@ -317,9 +317,9 @@ def test_the_ladder_has_valid_rungs_for_every_scheme() -> None:
     assert labels == [
         "all ops",
         "Conv, MatMul, Gemm and embeddings only",
-        "without the 10 % most sensitive ops",
-        "without the 25 % most sensitive ops",
-        "without the 50 % most sensitive ops",
+        "the 10 % most sensitive ops with float activations",
+        "the 25 % most sensitive ops with float activations",
+        "the 50 % most sensitive ops with float activations",
         "dynamic-int8",
         "float16",
     ]
@@ -330,7 +330,10 @@ def test_the_ladder_has_valid_rungs_for_every_scheme() -> None:
         assert rungs[-1].parameters.scheme == "float16"
         assert len({rung.label for rung in rungs}) == len(rungs)
     own = quantize.rungs(Parameters("int8", op_types=("Conv",), io="float", ranges="entropy"))
-    assert [rung.label for rung in own][:2] == ["Conv only", "without the 10 % most sensitive ops"]
+    assert [rung.label for rung in own][:2] == [
+        "Conv only",
+        "the 10 % most sensitive ops with float activations",
+    ]
 
 
 def test_every_rung_works_on_a_model(work: OnnxWork) -> None:

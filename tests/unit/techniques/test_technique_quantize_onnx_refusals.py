@@ -50,6 +50,11 @@ def product(weight: str = "w", **attributes: Any) -> list[Any]:
     [
         ({"skip": ("encode/prod",)}, "skip 'encode/prod' matches no op", "'encoder/product'"),
         ({"skip": ("zzz",)}, "skip 'zzz' matches no op", "edgekit inspect MODEL --json"),
+        (
+            {"weights_only": ("encode/prod",)},
+            "weights_only 'encode/prod' matches no op",
+            "'encoder/product'",
+        ),
         ({"op_types": ("matmull",)}, "op_types 'matmull' is no kind", "did you mean 'MatMul'?"),
         ({"op_types": ("Blah",)}, "op_types 'Blah' is no kind", "the model has MatMul"),
         ({"op_types": ("Conv",)}, "op_types 'Conv': the model has no such op", "it has MatMul"),
