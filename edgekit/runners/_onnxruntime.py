@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekit.errors import UsageError, did_you_mean
+from edgekit.frameworks import onnx_files
+from edgekit.frameworks.onnx_words import runtime_words
 from edgekit.lazy import require, version
 
 __all__ = ["CPU", "Optimization", "Options", "assigned", "create", "explain", "kinds", "short_name"]
@@ -34,8 +36,6 @@ _PACKAGES = {
 _FATAL_ONLY = 4
 _ORT_MARK = b"ORTM"
 
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed:)?")
-_SOURCE = re.compile(r"\S*[/\\]\S+\.(?:cc|h):\d+ .*?\) ")
 _UNKNOWN = re.compile(
     r"No Op registered for (?P<op>\S+) with domain_version of (?P<opset>\d+)"
     r"|(?P<domain>[\w.]+):(?P<custom>\w+)\(-?\d+\) is not a registered function/op"
@@ -236,8 +236,9 @@ def explain(path: Path | bytes, error: Exception) -> UsageError:
     if match := _UNKNOWN.search(text):
         kind = match["op"] or f"{match['domain']}.{match['custom']}"
         of = f" of opset {match['opset']}" if match["opset"] else ""
+        where = _node(path, match["op"] or match["custom"], match["domain"] or "")
         return UsageError(
-            f"{path}: the op '{kind}'{of} is not one that {runtime} has",
+            f"{path}: the op '{kind}'{of}{where} is not one that {runtime} has",
             hint="replace the op and export the model again, or update onnxruntime",
         )
     if match := _KERNEL.search(text):
@@ -257,7 +258,15 @@ def explain(path: Path | bytes, error: Exception) -> UsageError:
             f"{path}: has the {what} {has}, and {runtime} knows up to {most}",
             hint="update onnxruntime, or export the model with an older opset",
         )
-    plain = _SOURCE.sub("", _PREFIX.sub("", text))
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    words = lines[0].rstrip(".") if lines else repr(error)
+    words = runtime_words(error) or next(iter(text.strip().splitlines()), repr(error)).rstrip(".")
     return UsageError(f"{path}: {runtime} cannot run it: {words}")
+
+
+def _node(path: Path, kind: str, domain: str) -> str:
+    """The first node of an op, as ` (node 'NAME')`; '' where the file cannot be read."""
+    try:
+        nodes = onnx_files.all_nodes(onnx_files.outline(path).model)
+        found = next(n for n in nodes if n.op_type == kind and n.domain in (domain, "ai.onnx"))
+    except (UsageError, OSError, StopIteration):
+        return ""
+    return f" (node '{found.name or next(iter(found.output), kind)}')"

@@ -29,7 +29,6 @@ Report = Callable[[str, str], None]
 _LEAST_OPSET = 13
 """Where quantization can have one scale a channel."""
 RAISE = "raise the opset"
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed: ?)?")
 _LONGEST = 200
 
 
@@ -110,10 +109,9 @@ def _ir_version(opset: int) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """The kind of an error and the first line of what it says, without the paths of temporary
-    files that ONNX Runtime puts before it."""
-    text, found = _PREFIX.subn("", str(error))
-    lines = [line.strip()[:_LONGEST] for line in text.splitlines() if line.strip()]
-    if found and lines:
-        return lines[0]
+    """What the runtime says; of another error its kind and the first line of what it says."""
+    words = runtime_words(error)
+    if words:
+        return words[:_LONGEST]
+    lines = [line.strip()[:_LONGEST] for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

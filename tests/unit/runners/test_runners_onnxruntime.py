@@ -400,8 +400,8 @@ def test_inputs_that_do_not_fit_are_named(
 @pytest.mark.parametrize(
     ("kind", "domain", "message"),
     [
-        ("NoSuchOp", "", "the op 'NoSuchOp' of opset 17 is not one"),
-        ("MyOp", "my.domain", "the op 'my.domain.MyOp' is not one"),
+        ("NoSuchOp", "", "the op 'NoSuchOp' of opset 17 (node 'y') is not one"),
+        ("MyOp", "my.domain", "the op 'my.domain.MyOp' (node 'y') is not one"),
     ],
 )
 def test_an_unknown_op_is_named(tmp_path: Path, kind: str, domain: str, message: str) -> None:
@@ -473,7 +473,8 @@ def test_values_that_the_runtime_fails_on_are_one_sentence(tmp_path: Path) -> No
     with pytest.raises(UsageError) as caught:
         opened(tmp_path, content).run((np.array([[0], [9]]),))
     message, _ = spoken(tmp_path, caught.value)
-    assert message.startswith("m.onnx: ONNX Runtime V cannot run it: Non-zero status code")
+    assert message.startswith("m.onnx: ONNX Runtime V cannot run it: node '")
+    assert "' (Gather): indices" in message
     assert "idx=9" in message
     assert "onnxruntime_src" not in message
 
