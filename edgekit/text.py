@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["clean"]
+__all__ = ["clean", "with_article"]
 
 
 def clean(text: object, *, most: int = 80) -> str:
@@ -16,3 +16,8 @@ def clean(text: object, *, most: int = 80) -> str:
         return line
     tail = (most - 1) // 2
     return f"{line[: most - 1 - tail]}…{line[-tail:]}"
+
+
+def with_article(noun: str) -> str:
+    """Writes 'an onnx' and 'a tflite'."""
+    return f"{'an' if noun[:1] in 'aeio' else 'a'} {noun}"

@@ -35,9 +35,9 @@ class Rung:
 class RungRecord:
     """What came of one rung; `score` and `drop` are of the select split, never of the test split.
 
-    `drop` is in the metric's own unit, positive where the result is worse, and `drop_error` its
-    standard error, from the samples on which the two models differ. `reason` says why a rung
-    failed, broke the promise, or was not tried.
+    `drop` is in the metric's own unit, positive where the result is worse; `drop_bound` is the
+    upper end of its one-sided 95 % interval, from the samples on which the two models differ.
+    `reason` says why a rung failed, broke the promise, or was not tried.
     """
 
     label: str
@@ -49,7 +49,7 @@ class RungRecord:
     size_ratio: float | None = None
     score: Score | None = None
     drop: float | None = None
-    drop_error: float | None = None
+    drop_bound: float | None = None
     latency: Latency | None = None
 
     @property

@@ -11,6 +11,7 @@ from edgekit.core.data import SPLITS, SplitName
 from edgekit.core.recipe import Recipe, RecipeStep
 from edgekit.core.target import Target
 from edgekit.errors import UsageError
+from edgekit.text import with_article
 
 __all__ = ["Abilities", "Plan", "Step", "make_plan"]
 
@@ -119,7 +120,8 @@ def make_plan(
             convert()
         if current not in formats:
             raise UsageError(
-                f"{where} cannot work on a {current} model", hint=_order_hint(steps, formats)
+                f"{where} cannot work on {with_article(current)} model",
+                hint=_order_hint(steps, formats),
             )
         first = abilities.preparations.get((wanted.technique, current))
         if first is not None and first.technique not in {step.name for step in steps}:

@@ -30,6 +30,10 @@ class Target:
     limits: SourcedLimits
     is_default: bool = False
 
+    def opens(self, format: str) -> bool:
+        """Whether its runner opens files of a format, its own or another."""
+        return format in catalog.load("runners", self.runner).FORMATS
+
 
 @dataclass(frozen=True)
 class _File:
@@ -79,10 +83,15 @@ def default_target(format: str) -> str:
     Raises:
         UsageError: no target is marked as that format's default.
     """
-    for name in toml_names("targets"):
-        target = load_target(name)
-        if target.is_default and target.format == format:
-            return name
+    defaults = [
+        target for name in toml_names("targets") if (target := load_target(name)).is_default
+    ]
+    for target in defaults:
+        if target.format == format:
+            return target.name
+    for target in defaults:
+        if target.opens(format):
+            return target.name
     raise UsageError(
         f"no target runs {format} files by default",
         hint=f"name one with --target: {', '.join(toml_names('targets'))}",

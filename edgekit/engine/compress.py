@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import shutil
@@ -26,6 +27,7 @@ from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     judged_output,
     measure_pair,
+    not_finite,
     on_target,
     open_session,
     why_unjudged,
@@ -36,7 +38,7 @@ from edgekit.engine.passes import load_pass
 from edgekit.engine.plans import plan_for
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run, check_needs, start_workers
-from edgekit.errors import UnmeasuredError, UsageError
+from edgekit.errors import EdgekitError, UnmeasuredError, UsageError
 from edgekit.frameworks.files import cache_root
 from edgekit.version import __version__
 
@@ -99,7 +101,8 @@ def compress(
     chosen = load_recipe(recipe)
     device = load_target(target, overrides={"threads": threads})
     _check_apart(model, out)
-    with files.new_folder(out, what="--out", replaces=_output_names(), force=force) as folder:
+    replaces = _output_names() | _old_parts(out)
+    with files.new_folder(out, what="--out", replaces=replaces, force=force) as folder:
         run, source, plan, trained = prepare(
             model, chosen, device, data=data, seed=seed, bars=bars, hooks=hooks, inputs=inputs
         )
@@ -139,6 +142,31 @@ def _output_names() -> frozenset[str]:
     reports = (catalog.load("reporters", name).SUFFIX for name in catalog.names("reporters"))
     models = {f"model{end}{of}" for end in suffixes for of in ("", ".data")}
     return frozenset({*models, *(f"report{end}" for end in reports)})
+
+
+def _old_parts(out: Path) -> frozenset[str]:
+    """What lies beside the model in a folder of an earlier run, as far as it can be read."""
+    found: set[str] = set()
+    for name in catalog.names("formats"):
+        module = format_of(name)
+        model = out / f"model{module.SUFFIXES[0]}"
+        with contextlib.suppress(EdgekitError, OSError):
+            if model.is_file():
+                found |= {part.relative_to(out).parts[0] for part in module.parts(model)}
+    return frozenset(found)
+
+
+def _check_parts(source: Artifact) -> None:
+    """Refuses files beside a model whose names the output folder needs for others."""
+    own, *parts = paths_of(source)
+    for part in parts:
+        name = part.relative_to(own.parent).parts[0]
+        if name in _output_names() and not name.endswith(".data"):
+            raise UsageError(
+                f"model '{source.path}': its external data is called '{name}', which is the name "
+                "of a file of the output",
+                hint="export the model with another name for its external data",
+            )
 
 
 def _check_apart(model: str, out: Path) -> None:
@@ -184,6 +212,7 @@ def prepare(
         run.check(plan, run.adopt(source))
         return run, source, plan, (record,)
     source = open_model(model, inputs)
+    _check_parts(source)
     plan = plan_for(recipe, target, source.format)
     check_ladder(plan)
     start_workers(plan)
@@ -257,6 +286,11 @@ def _report(
         bars=run.bars,
     )
     limits = (plan.target.limits, plan.recipe.promise)
+    notes = (
+        (*judged_output(on_target(result, plan.target), run.data), *not_finite(pair.judgement))
+        if pair.judgement
+        else ()
+    )
     return Report(
         title=f"{source.name} · {plan.recipe.name} · {plan.target.name}",
         source=source,
@@ -274,7 +308,7 @@ def _report(
         result_description=describe(result),
         data=data_facts(run.data),
         judgement=pair.judgement,
-        notes=judged_output(on_target(result, plan.target), run.data) if pair.judgement else (),
+        notes=notes,
         verdicts=judge(
             limits,
             pair.result,

@@ -21,6 +21,7 @@ from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run
 from edgekit.errors import UsageError, did_you_mean
 from edgekit.frameworks.files import cache_root
+from edgekit.text import with_article
 
 __all__ = ["Conversion", "convert"]
 
@@ -58,7 +59,7 @@ def convert(
     suffixes = catalog.load("formats", to).SUFFIXES
     if out.suffix not in suffixes:
         raise UsageError(
-            f"--out '{out}': a {to} file ends in {' or '.join(suffixes)}",
+            f"--out '{out}': {with_article(to)} file ends in {' or '.join(suffixes)}",
             hint=f"--out {out.with_suffix(suffixes[0])}",
         )
     with new_file(out, what="--out", force=force) as temporary:

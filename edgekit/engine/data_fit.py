@@ -109,6 +109,8 @@ def _check_range(rows: Rows, spec: TensorSpec, scaling: InputScaling, where: str
         return
     step = max(1, len(rows) // _LOOKED_AT)
     sample = np.asarray(rows[::step][:_LOOKED_AT])
+    if not sample.size:
+        return
     held = float(sample.min()), float(sample.max())
     if scaling.low is not None and scaling.high is not None:
         trained = scaling.low, scaling.high

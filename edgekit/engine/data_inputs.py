@@ -210,6 +210,6 @@ def _static(spec: TensorSpec, axis: int) -> int:
     if size is None:
         raise UsageError(
             f"input '{spec.name}': axis {axis} of {spec.shape} is dynamic, so no random input fits",
-            hint="give real samples with --data",
+            hint="give real samples with --data, or fix the axis with --input where the format can",
         )
     return size

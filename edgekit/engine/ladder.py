@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Climbed", "check", "climb"]
 
+_Z95 = 1.645
 _SECONDS = 0.6
 """Of timing for each rung: enough to tell slower from faster, not to report a figure of."""
 _JUDGED = ("max_accuracy_drop", "min_agreement", "min_p_worse")
@@ -180,15 +181,15 @@ class _Ladder:
             processes=1,
         )
         self.reference_score = judgement.reference
-        drop, error = _drop(judgement), _standard_error(judgement)
-        broken = self._broken(judgement) or self._unsure(drop, error)
+        bound = _drop_bound(judgement)
+        broken = self._broken(judgement) or self._unsure(bound)
         return dataclasses.replace(
             record,
             status="breaks" if broken else "holds",
             reason=broken,
             score=judgement.result,
-            drop=drop,
-            drop_error=error,
+            drop=_drop(judgement),
+            drop_bound=bound,
             latency=latency,
         )
 
@@ -203,16 +204,16 @@ class _Ladder:
         found = next((verdict for verdict in verdicts if verdict.status != "pass"), None)
         return "" if found is None else found.reason or found.metric
 
-    def _unsure(self, drop: float, error: float | None) -> str:
+    def _unsure(self, highest: float | None) -> str:
         """Why a drop within the limit is not taken: the samples are too few to be sure of it.
 
         Of many rungs the first that looks good by luck would be taken, and the test split would
-        show it: so the drop must hold with its standard error.
+        show it.
         """
-        bound = self.plan.recipe.promise.limits.max_accuracy_drop
-        if bound is None or error is None or drop + error <= bound + 1e-12:
+        limit = self.plan.recipe.promise.limits.max_accuracy_drop
+        if limit is None or highest is None or highest <= limit + 1e-12:
             return ""
-        return f"max_accuracy_drop holds by {bound - drop:.2%}, less than its standard error"
+        return f"max_accuracy_drop holds, but {100 * highest:.1f} pt could be as well"
 
     def _unjudged(self) -> str:
         """Why no rung can be judged, '' where it can."""
@@ -266,14 +267,17 @@ def _drop(judgement: Judgement) -> float:
     return sign * (judgement.reference.value - judgement.result.value)
 
 
-def _standard_error(judgement: Judgement) -> float | None:
-    """Of the drop: sqrt(samples on which one model alone is right) / samples, where that is known,
-    else that of the paired differences."""
+def _drop_bound(judgement: Judgement) -> float | None:
+    """The upper end of the drop's one-sided 95 % interval, by the normal approximation.
+
+    The standard error is sqrt(samples on which one model alone is right) / samples, where that is
+    known (McNemar), else that of the paired differences.
+    """
     lost, won = judgement.right_to_wrong, judgement.wrong_to_right
     if lost is not None and won is not None:
-        return math.sqrt(lost + won) / judgement.result.n
+        return _drop(judgement) + _Z95 * math.sqrt(lost + won) / judgement.result.n
     visible = judgement.smallest_visible_drop
-    return None if visible is None else visible / 1.96
+    return None if visible is None else _drop(judgement) + _Z95 * visible / 1.96
 
 
 def _or_infinity(value: float | None) -> float:

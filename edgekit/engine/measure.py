@@ -37,6 +37,7 @@ __all__ = [
     "judge_pair",
     "judged_output",
     "measure_pair",
+    "not_finite",
     "on_target",
     "open_session",
     "score_one",
@@ -71,7 +72,7 @@ class Pair:
 
 def on_target(artifact: Artifact, target: Target) -> Subject:
     """A model on a target's runtime; one of another format on that format's natural runner."""
-    if artifact.format == target.format:
+    if artifact.format == target.format or target.opens(artifact.format):
         return Subject(artifact, target.runner, target.options)
     runner = natural_runner(artifact.format)
     return Subject(artifact, runner, catalog.load("runners", runner).Options())
@@ -310,6 +311,15 @@ def judged_output(subject: Subject, data: LoadedData | None) -> tuple[Note, ...]
         "sees all of them"
     )
     return (Note("judged", f"output '{outputs[0].name}'", reason),)
+
+
+def not_finite(judgement: Judgement) -> tuple[Note, ...]:
+    """Says that the float model itself gives NaN or infinity: a drop from that means nothing."""
+    share = judgement.reference.details.get("nonfinite_outputs", 0.0)
+    if not share:
+        return ()
+    reason = f"NaN or infinite on {100 * share:.4g} % of the test samples"
+    return (Note("not finite", "the outputs of the float model", reason),)
 
 
 def why_unjudged(subject: Subject, data: LoadedData | None) -> str:

@@ -12,6 +12,7 @@ from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
 from edgekit.engine.models import format_of, open_artifact
 from edgekit.errors import UsageError
 from edgekit.frameworks.files import cache_root
+from edgekit.text import with_article
 from edgekit.version import __version__
 
 __all__ = ["open_model"]
@@ -29,7 +30,7 @@ def open_model(model: str, inputs: Sequence[str] = ()) -> Artifact:
     module = format_of(source.format)
     if not hasattr(module, "with_shapes"):
         raise UsageError(
-            f"--input '{inputs[0]}': the shapes of a {source.format} file cannot be changed",
+            f"--input '{inputs[0]}': the shapes of {with_article(source.format)} file cannot be changed",
             hint="leave --input out",
         )
     cache, code = StepCache(cache_root()), Path(inspect.getfile(module.check)).parent

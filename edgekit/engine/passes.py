@@ -9,6 +9,7 @@ from edgekit.core import catalog
 from edgekit.core.ladder import Rung
 from edgekit.core.plan import Step
 from edgekit.errors import UsageError
+from edgekit.text import with_article
 
 __all__ = ["load_pass", "rungs_of"]
 
@@ -31,7 +32,8 @@ def rungs_of(step: Step) -> tuple[Rung, ...]:
     module = load_pass(step)
     if not hasattr(module, "rungs"):
         raise UsageError(
-            f"'{step.name}' has no ladder on a {step.accepts} model", hint="leave `ladder` out"
+            f"'{step.name}' has no ladder on {with_article(step.accepts)} model",
+            hint="leave `ladder` out",
         )
     found: tuple[Rung, ...] = module.rungs(step.parameters)
     return tuple(_plain(rung) for rung in found)

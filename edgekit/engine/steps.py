@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit import frameworks
 from edgekit.core.artifact import Artifact
+from edgekit.core.format import Format
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
 from edgekit.core.training import TrainingOptions
@@ -24,7 +25,7 @@ from edgekit.engine.models import ModelFiles, describe, format_of
 from edgekit.engine.passes import load_pass, rungs_of
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.work import PassWork
-from edgekit.errors import UsageError
+from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
 from edgekit.frameworks.files import sha256
 from edgekit.frameworks.strategies import replicas, start, worker_name
@@ -189,6 +190,7 @@ class Run:
                 raise AssertionError(f"{step.name} wrote nothing to {work.output}")
             if made_format.read_scaling(work.output) != _stored(source):
                 made_format.write_scaling(work.output, source.scaling)
+            _check_made(step, made_format, work.output)
             digest = made_format.digest(work.output)
             made = CachedStep(work.output, digest, 0.0, ())
             module.verify(step.parameters, source, self._artifact(step, source, made), work)
@@ -268,6 +270,19 @@ class Run:
                 "code": content_digest([*own, *shared]),
             }
         )
+
+
+def _check_made(step: Step, made_format: Format, path: Path) -> None:
+    """Holds what a step wrote against its format's own rules.
+
+    Raises:
+        PromiseError: it is no valid file.
+    """
+    try:
+        made_format.check(path)
+    except UsageError as error:
+        reason = error.message.removeprefix(f"{path}: ")
+        raise PromiseError(f"{step.name}: the {step.produces} file that it made {reason}") from None
 
 
 def _data_code() -> list[Path]:

@@ -30,6 +30,7 @@ from edgekit.engine.models import describe, format_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.errors import UnmeasuredError, UsageError
+from edgekit.text import with_article
 from edgekit.version import __version__
 
 __all__ = ["Validation", "compare_models", "model_in", "validate"]
@@ -155,9 +156,9 @@ def target_for(artifact: Artifact, name: str | None, *, threads: int | None) -> 
         UsageError: the target takes another format.
     """
     target = load_target(name or default_target(artifact.format), overrides={"threads": threads})
-    if target.format != artifact.format:
+    if not target.opens(artifact.format):
         raise UsageError(
-            f"model '{artifact.path}' is a {artifact.format} file, and target '{target.name}' "
+            f"model '{artifact.path}' is {with_article(artifact.format)} file, and target '{target.name}' "
             f"takes {target.format}",
             hint=f"edgekit convert {artifact.path} --to {target.format}",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -48,7 +49,8 @@ def _open_axes(value: Any) -> str:
     if value.type.WhichOneof("value") != "tensor_type":
         return ""
     if not value.type.tensor_type.HasField("shape"):
-        return f"input '{value.name}' has no shape; `--input {value.name}=SIZExSIZE` gives it one"
+        name = shlex.quote(value.name)
+        return f"input '{value.name}' has no shape; `--input {name}=SIZExSIZE` gives it one"
     shape = _onnx_ops.tensor_type(value)[1] or ()
     dims = value.type.tensor_type.shape.dim
     axes = [axis for axis, size in enumerate(shape) if size is None]
@@ -60,7 +62,8 @@ def _open_axes(value: Any) -> str:
     return (
         f"input '{value.name}': {'axis' if len(axes) == 1 else 'axes'} {numbered} "
         f"{'is' if len(axes) == 1 else 'are'} open ({', '.join(names)}); fix with "
-        f"`--input {value.name}={example}`" + (", a size for each ?" if "?" in example else "")
+        f"`--input {shlex.quote(value.name)}={example}`"
+        + (", a size for each ?" if "?" in example else "")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ __all__ = [
     "opset",
     "outline",
     "save",
+    "sort_nodes",
     "tensor_array",
 ]
 
@@ -210,3 +212,42 @@ def digests(path: Path) -> dict[str, str]:
     root = Path(os.path.abspath(path)).parent
     others = external_files(path, outline(path).model)
     return {"": sha256(path), **{str(file.relative_to(root)): sha256(file) for file in others}}
+
+
+def sort_nodes(graph: Any) -> None:
+    """Puts every node of a graph behind those whose results it reads, inside If and Loop too.
+
+    Nodes that are in order stay in it.
+    """
+    makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    waits = [
+        {makers[name] for name in _read_by(node) if name in makers} - {place}
+        for place, node in enumerate(graph.node)
+    ]
+    readers: list[list[int]] = [[] for _ in waits]
+    for place, before in enumerate(waits):
+        for maker in before:
+            readers[maker].append(place)
+    ready = [place for place, before in enumerate(waits) if not before]
+    order: list[int] = []
+    while ready:
+        place = heapq.heappop(ready)
+        order.append(place)
+        for reader in readers[place]:
+            waits[reader].discard(place)
+            if not waits[reader]:
+                heapq.heappush(ready, reader)
+    if order != sorted(order):
+        nodes = [type(node).FromString(node.SerializeToString()) for node in graph.node]
+        del graph.node[:]
+        graph.node.extend(nodes[place] for place in order)
+
+
+def _read_by(node: Any) -> Iterator[str]:
+    """What a node reads, and what the graphs inside it read or give back."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            yield from (item.name for item in graph.output)
+            for inner in graph.node:
+                yield from _read_by(inner)

@@ -18,13 +18,17 @@ _SOURCES = (
     re.compile(r"(?<=\): )[^.]*? was false\. (?=\S)"),
 )
 """File, line and signature of the function that raised; the condition that it found false."""
+_TO_BE_CONTINUED = "for the following indices"
 
 
 def runtime_words(error: Exception) -> str:
-    """The first line of an error of the runtime's; '' for one that is not its own."""
+    """What an error of the runtime's says first; '' for one that is not its own."""
     text, found = _PREFIX.subn("", str(error))
     text = _RUNNING.sub(lambda match: f"node '{match['name']}' ({match['kind']}): ", text)
     for source in _SOURCES:
         text = source.sub("", text)
     lines = [line.strip().rstrip(".") for line in text.splitlines() if line.strip()]
-    return lines[0] if found and lines else ""
+    if not found or not lines:
+        return ""
+    # Of an input with other sizes than the model's, the second line says which they are.
+    return f"{lines[0]} {lines[1]}" if lines[0].endswith(_TO_BE_CONTINUED) else lines[0]

@@ -65,28 +65,28 @@ def _row(rung: RungRecord, climb: Climb) -> tuple[str, ...]:
     return (
         clean(rung.label),
         size,
-        *_score(rung.score, rung.drop, rung.drop_error),
+        *_score(rung.score, rung.drop, rung.drop_bound),
         _latency(rung),
         _verdict(rung, climb),
         reason,
     )
 
 
-def _score(score: Score | None, drop: float | None, error: float | None = None) -> tuple[str, str]:
-    """The metric and its drop, with the standard error of that."""
+def _score(score: Score | None, drop: float | None, bound: float | None = None) -> tuple[str, str]:
+    """The metric and its drop, with the most that it could be."""
     if score is None:
         return "", ""
     if drop is None:
         return score_text(score), ""
-    if score.is_share and error is not None:
-        return score_text(score), f"{100 * drop:.1f} ± {100 * error:.1f} pt"
+    if score.is_share and bound is not None:
+        return score_text(score), f"{100 * drop:.1f} pt (at most {100 * bound:.1f})"
     return score_text(score), (
         format_points(drop).removeprefix("+") if score.is_share else f"{drop:.3g}"
     )
 
 
 def _drop(rung: RungRecord) -> str:
-    return _score(rung.score, rung.drop, rung.drop_error)[1]
+    return _score(rung.score, rung.drop, rung.drop_bound)[1]
 
 
 def _ratio(value: float | None) -> str:

@@ -185,7 +185,18 @@ class OnnxruntimeSession:
         raise AssertionError("nothing was run yet")
 
     def _must_have_batches(self) -> None:
+        if not self.signature.inputs:
+            raise UsageError(
+                f"{self._path}: has no input, so it says the same each time",
+                hint="export the model with what it computes from as inputs",
+            )
         for spec in self.signature.inputs:
+            if 0 in spec.shape:
+                raise UsageError(
+                    f"{self._path}: the input '{spec.name}' has the shape "
+                    f"{shape_text(spec.shape)}, in which no value has a place",
+                    hint="give the input a shape without 0, and export again",
+                )
             if not spec.shape:
                 raise UsageError(
                     f"{self._path}: the input '{spec.name}' has no batch axis, or no shape at all",

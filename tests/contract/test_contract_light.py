@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx_models import cnn, images
 
 PROBE = """
 import json, sys
@@ -20,7 +22,7 @@ except SystemExit as stop:
 print("\\n" + json.dumps([code or 0, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
 
-FRAMEWORKS = frozenset({"tensorflow", "keras", "tf_keras", "jax", "torch"})
+FRAMEWORKS = frozenset({"tensorflow", "keras", "tf_keras", "tf2onnx", "jax", "torch"})
 
 
 def loaded_by(*arguments: str, code: int = 0) -> frozenset[str]:
@@ -73,6 +75,33 @@ def test_compressing_a_tflite_file_imports_no_framework(tiny_float: Path, tmp_pa
         code=3,
     )
     assert not found & FRAMEWORKS
+
+
+@pytest.fixture(scope="module")
+def small_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cnn(tmp_path_factory.mktemp("onnx") / "m.onnx")
+
+
+def test_explaining_an_onnx_file_imports_nothing_heavy(small_onnx: Path) -> None:
+    from edgekit.lazy import HEAVY
+
+    for recipe in ("int8", "int8-safe"):
+        arguments = ("explain", str(small_onnx), "--recipe", recipe, "--target", "cpu-onnxruntime")
+        found = loaded_by(*arguments)
+        assert not found & HEAVY
+        assert not found & {"onnx", "onnxruntime", "numpy"}
+
+
+def test_compressing_an_onnx_file_imports_no_framework(small_onnx: Path, tmp_path: Path) -> None:
+    x = images(200)
+    np.savez(tmp_path / "d.npz", x=x, y=np.arange(200) % 4)
+    found = loaded_by(
+        *("compress", str(small_onnx), "--recipe", "int8-safe", "--target", "cpu-onnxruntime"),
+        *("--data", f"npz:{tmp_path}/d.npz", "--out", str(tmp_path / "out")),
+    )
+    assert {"onnx", "onnxruntime"} <= found
+    assert not found & FRAMEWORKS
+    assert not found & {"onnx2tf", "onnxslim"}
 
 
 def test_importing_edgekit_imports_nothing_heavy() -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -77,11 +82,17 @@ def token_case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(autouse=True)
 def _short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency is measured as always, but for a fifth of a second: its figures are not judged."""
+    """Latency is measured as always, but for a fifth of a second: its figures are not judged.
+
+    `bench` measures memory, and here it is left out.
+    """
+    from edgekit.core.measurement import Memory
     from edgekit.engine import bench, ladder, measure
 
     quick = partial(bench.compare_latency, seconds=0.2, processes=1)
     monkeypatch.setattr(measure, "compare_latency", quick)
+    nothing = Memory("unmeasured", "not in this test")
+    monkeypatch.setattr(measure, "measure_memory", lambda *_, **__: nothing)
     monkeypatch.setattr(ladder, "_SECONDS", 0.1)
 
 
@@ -119,6 +130,7 @@ def test_a_recipe_on_a_cnn(
     assert report["reference"]["accuracy"] == report["reference"]["accuracy"] | {"value": 1.0}
     assert {op["where"] for op in report["result"]["placement"]["ops"]} == {"CPU"}
     jsonschema.validate(report, json.loads((repository / "docs/report.schema.json").read_text()))
+    assert edgekit("inspect", tmp_path / "out/model.onnx").code == 0, "onnx's checker refuses it"
     made = onnx.load(str(tmp_path / "out/model.onnx"))
     kinds = {node.op_type for node in made.graph.node}
     assert ("Constant" in kinds, "BatchNormalization" in kinds) == (not steps, not steps)
@@ -199,6 +211,29 @@ def test_weights_in_another_file(
     assert sorted(path.name for path in Path().iterdir()) == ["m.onnx", "weights.bin"]
 
 
+def test_names_that_are_no_words(tmp_path: Path) -> None:
+    """Exporters write slashes and colons, and nothing forbids the rest."""
+    rng, hidden = np.random.default_rng(0), "a b/c[0]*?"
+    nodes = [
+        helper.make_node("Gemm", ["in:0 [x]", "w 1"], [hidden], "/layer [0]/Gemm *?"),
+        helper.make_node("Relu", [hidden], ["r/é"], "relu ü"),
+        helper.make_node("MatMul", ["r/é", "w]2["], ["out é"], "mm\ttab\nline"),
+    ]
+    weights = [tensor("w 1", rng.normal(size=(64, 32))), tensor("w]2[", rng.normal(size=(32, 8)))]
+    ends = [value("in:0 [x]", ["N", 64])], [value("out é", ["N", 8])]
+    model = save_model(tmp_path / "m [1] é.onnx", helper.make_graph(nodes, "g", *ends, weights))
+    x = rng.normal(size=(1200, 64)).astype(np.float32)
+    (out,) = answers(model, {"in:0 [x]": x})
+    kept = clear(out, 2 * _POOL)
+    data = write_data(tmp_path / "d.npz", {"x": x[kept], "y": out[kept].argmax(axis=1)})
+    shape = ("--input", "in:0 [x]=1x64")
+    done, report = Case(model, data).compress("int8-safe", tmp_path / "out", *shape)
+    assert done.code == 0, done
+    assert kept_promises(report)
+    assert report["result"]["inputs"][0]["name"] == "in:0 [x]"
+    assert "fix with `--input 'in:0 [x]'=1x64`" in edgekit("inspect", model).out
+
+
 def test_a_model_with_subgraphs(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
@@ -260,3 +295,41 @@ def test_the_profile_says_which_op_takes_the_time(image_case: Case) -> None:
     assert {"Conv", "Gemm"} <= {op["kind"] for op in profile}
     times = [op["total_ns"] for op in profile]
     assert times == sorted(times, reverse=True)
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    rng, nodes, weights, last = np.random.default_rng(0), [], [], "x"
+    for number in range(24):
+        name = f"conv{number}"
+        nodes.append(helper.make_node("Conv", [last, f"w{number}"], [name], name, pads=[1] * 4))
+        weights.append(tensor(f"w{number}", rng.normal(size=(64, 64, 3, 3)) / 24))
+        last = name
+    ends = [value("x", ["N", 64, 32, 32])], [value(last, ["N", 64, 32, 32])]
+    model = save_model(tmp_path / "slow.onnx", helper.make_graph(nodes, "g", *ends, weights))
+    np.savez(tmp_path / "d.npz", x=rng.random((60, 64, 32, 32), dtype=np.float32))
+    folders = [tmp_path / name for name in ("here", "cache")]
+    folders[0].mkdir()
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", f"{hear}; from edgekit.__main__ import main; main()"),
+            *("compress", model, "--recipe", "int8", *CPU, "--data", f"npz:{tmp_path}/d.npz"),
+            *("--out", tmp_path / "out"),
+        ],
+        cwd=folders[0],
+        env={**os.environ, "EDGEKIT_CACHE": str(folders[1])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(folders[1].glob("steps/*/model.onnx")) and time.monotonic() < deadline:
+        time.sleep(0.02)  # Once the model is simplified, it is quantized.
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "error: interrupted; nothing half-written was left"
+    assert "Traceback" not in err
+    assert list(folders[0].iterdir()) == []
+    assert list((folders[1] / "scratch").iterdir()) == []
+    assert not (tmp_path / "out").exists()

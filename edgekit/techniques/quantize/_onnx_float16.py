@@ -58,6 +58,7 @@ def to_float16(parameters: Parameters, source: Artifact, work: Work) -> Any:
         ) from error
     del made.graph.value_info[:]
     _join_wide(made.graph)
+    onnx_files.sort_nodes(made.graph)  # The engine puts its Casts behind everything.
     return made
 
 

@@ -65,7 +65,8 @@ def ladder_rungs(parameters: Parameters) -> tuple[Rung, ...]:
     for share in _SPARED:
         label = f"the {100 * share:.0f} % most sensitive ops with float activations"
         rungs.append(Rung(label, core, share, fills="weights_only"))
-    return (*rungs, *last)
+    dynamic, half = last
+    return (*rungs, dynamic, Rung("weights alone", replace(core, weights_only=("*",))), half)
 
 
 def _label(parameters: Parameters) -> str:

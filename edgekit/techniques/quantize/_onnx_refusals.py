@@ -97,6 +97,15 @@ def _refuse_unknown(description: Description) -> None:
             hint="replace it by operations that ONNX has",
         )
     signature = description.signature
+    inputs = {spec.name for spec in signature.inputs}
+    outputs = [spec.name for spec in signature.outputs]
+    odd = next((n for n in outputs if outputs.count(n) > 1 or n in inputs), None)
+    if odd is not None:
+        what = "an input as well" if odd in inputs else "there twice"
+        raise UsageError(
+            f"quantize: output '{odd}' of the model is {what}, which quantizers do not take",
+            hint="export the model again with outputs of their own",
+        )
     for noun, specs in (("input", signature.inputs), ("output", signature.outputs)):
         text = next((spec for spec in specs if spec.dtype in ("string", "object")), None)
         if text is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgekit.errors import UsageError
+
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
@@ -17,6 +19,9 @@ def narrow(values: Any, axis: int | None) -> tuple[Array, Array]:
     """int8 values and float32 scales, one for each slice along `axis`, or one for all.
 
     A slice of zeros has the scale 1, as in the engine.
+
+    Raises:
+        UsageError: a value is NaN or infinite.
     """
     import numpy as np
 
@@ -29,6 +34,11 @@ def narrow(values: Any, axis: int | None) -> tuple[Array, Array]:
         for piece in pieces
     ]
     peak = np.concatenate(peaks) if axis == 0 else np.max(peaks, axis=0, initial=0.0)
+    if not np.isfinite(peak).all():
+        raise UsageError(
+            "quantize: a weight of the model is NaN or infinite",
+            hint="look for a training that diverged",
+        )
     scales = _scales(peak)
     for piece in pieces:
         scale = (

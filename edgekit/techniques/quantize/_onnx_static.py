@@ -53,6 +53,9 @@ __all__ = [
     "typed",
 ]
 
+_FLOAT = 1
+"""TensorProto.FLOAT."""
+
 _INFER_KEY = "onnx.infer"
 _WILD = 1e15
 """A range that wide stands for infinity: 256 steps of it tell nothing apart."""
@@ -83,7 +86,9 @@ def calibrate(
         UsageError: no sample, or NaN.
     """
     model = typed(source)
-    tensors = activations(model, quantizable(model, parameters))
+    # The outputs too: a NaN that only they have would go unseen.
+    ends = {item.name for item in model.graph.output if item.type.tensor_type.elem_type == _FLOAT}
+    tensors = {*activations(model, quantizable(model, parameters)), *ends}
     feed = calibration_batches(parameters, source, work) if batches is None else batches
     with quiet(work.folder):
         return Calibrated(model, collect(model, tensors, feed, parameters.ranges))
@@ -231,8 +236,14 @@ def _by_engine(
         # int16 is in the standard from opset 21 on; the runtime's own form works in all.
         {"UseQDQContribOps": True, "ActivationSymmetric": True} if is_wide else {},
     )
-    engine.quantize_model()
-    engine.model.topological_sort()
+    try:
+        engine.quantize_model()
+        engine.model.topological_sort()
+    except Exception as error:  # The engine raises whatever it meets.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PromiseError(
+            f"quantize: {parameters.scheme}: the engine cannot quantize the model: {reason}"
+        ) from error
     return engine.model.model
 
 

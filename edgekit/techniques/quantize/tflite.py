@@ -127,6 +127,7 @@ def rungs(parameters: Parameters) -> tuple[Rung, ...]:
         ),
         Rung("int16x8", replace(parameters, scheme="int16x8")),
         Rung("dynamic-int8", plain),
+        Rung("weights alone", replace(plain, scheme="weight-only-int8")),
         half,
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit.frameworks import onnx_files
+from edgekit.frameworks.onnx_words import runtime_words
 from edgekit.techniques.simplify import Parameters
 from edgekit.techniques.simplify._fold import fold
 from edgekit.techniques.simplify._graph import (

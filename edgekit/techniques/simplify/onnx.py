@@ -81,7 +81,8 @@ def apply(parameters: Parameters, source: Artifact, work: Work) -> None:
     except Exception as error:  # The errors of the runtime have no base of their own.
         raise UsageError(
             f"{source.name}: ONNX Runtime cannot run it: {first_line(error)}",
-            hint="try the model in onnxruntime first; where random inputs cause it, give --data",
+            hint="look at the samples of --data; without it random ones are tried, which not "
+            "every model takes",
         ) from error
     reference.save(work.folder)
     todo = _todo(parameters, source, work)

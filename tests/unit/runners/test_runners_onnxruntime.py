@@ -451,6 +451,20 @@ def test_a_graph_that_does_not_hang_together_is_one_sentence(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([], "m.onnx: has no input, so it says the same each time"),
+        ([value("x", ["N", 0])], "m.onnx: the input 'x' has the shape Nx0, in which no value has"),
+    ],
+)
+def test_a_model_that_takes_nothing(tmp_path: Path, inputs: list[Any], words: str) -> None:
+    content = model([node("Relu", "k", "y")], inputs, [value("y", None)], {"k": KERNEL})
+    message, hint = error_of(tmp_path, content)
+    assert message.startswith(words)
+    assert hint
+
+
 def test_missing_external_data_is_named(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     settings = {"save_as_external_data": True, "location": "m.bin", "size_threshold": 0}

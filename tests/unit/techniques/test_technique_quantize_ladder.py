@@ -36,11 +36,13 @@ def test_rungs_lose_less_and_less() -> None:
         "the 50 % most sensitive ops with float activations",
         "int16x8",
         "dynamic-int8",
+        "weights alone",
         "float16",
     ]
-    assert [rung.spare for rung in rungs] == [0, 0.1, 0.25, 0.5, 0, 0, 0]
+    assert [rung.spare for rung in rungs] == [0, 0.1, 0.25, 0.5, 0, 0, 0, 0]
     assert {rung.fills for rung in rungs if rung.spare} == {"weights_only"}
-    assert [rung.parameters.scheme for rung in rungs[-3:]] == ["int16x8", "dynamic-int8", "float16"]
+    schemes = [rung.parameters.scheme for rung in rungs[-4:]]
+    assert schemes == ["int16x8", "dynamic-int8", "weight-only-int8", "float16"]
 
 
 def test_rungs_of_other_schemes() -> None:

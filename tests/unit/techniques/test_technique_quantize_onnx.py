@@ -28,6 +28,7 @@ SCHEMES = (
     "dynamic-int8",
     "weight-only-int8",
     "weight-only-int4",
+    "weights alone",
     "float16",
 )
 

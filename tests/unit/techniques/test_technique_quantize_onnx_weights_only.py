@@ -208,7 +208,9 @@ def test_a_rung_fills_weights_only_and_the_last_ones_do_without_it() -> None:
     assert [rung.spare for rung in spared] == [0.1, 0.25, 0.5]
     assert {rung.fills for rung in spared} == {"weights_only"}
     assert {rung.parameters.weights_only for rung in spared} == {("conv",)}
-    assert {rung.parameters.weights_only for rung in rungs[-2:]} == {()}
+    by_label = {rung.label: rung.parameters.weights_only for rung in rungs}
+    assert by_label["dynamic-int8"] == by_label["float16"] == ()
+    assert by_label["weights alone"] == ("*",)
 
 
 def test_what_is_spared_already_is_not_ranked(tmp_path: Path, work: OnnxWork) -> None:

@@ -321,7 +321,7 @@ class TestTakenBack:
         (note,) = work.noted("taken back")
         assert note.item == "fold transposed"
         assert "after it the outputs differ by 0.0" in note.reason
-        assert "and at most 1e-05 is allowed" in note.reason
+        assert "and at most 0.0001 is allowed" in note.reason
 
     def test_a_stage_that_breaks_the_model(
         self, work_on: MakeWork, monkeypatch: pytest.MonkeyPatch
