@@ -315,10 +315,10 @@ def judged_output(subject: Subject, data: LoadedData | None) -> tuple[Note, ...]
 
 def not_finite(judgement: Judgement) -> tuple[Note, ...]:
     """Says that the float model itself gives NaN or infinity: a drop from that means nothing."""
-    share = judgement.reference.details.get("nonfinite_outputs", 0.0)
-    if not share:
+    count = judgement.reference.details.get("nonfinite_outputs", 0.0)
+    if not count:
         return ()
-    reason = f"NaN or infinite on {100 * share:.4g} % of the test samples"
+    reason = f"NaN or infinite on {count:.0f} of {judgement.reference.n} test samples"
     return (Note("not finite", "the outputs of the float model", reason),)
 
 

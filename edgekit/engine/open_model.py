@@ -30,7 +30,8 @@ def open_model(model: str, inputs: Sequence[str] = ()) -> Artifact:
     module = format_of(source.format)
     if not hasattr(module, "with_shapes"):
         raise UsageError(
-            f"--input '{inputs[0]}': the shapes of {with_article(source.format)} file cannot be changed",
+            f"--input '{inputs[0]}': the shapes of {with_article(source.format)} file cannot be "
+            "changed",
             hint="leave --input out",
         )
     cache, code = StepCache(cache_root()), Path(inspect.getfile(module.check)).parent

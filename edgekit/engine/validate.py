@@ -158,8 +158,8 @@ def target_for(artifact: Artifact, name: str | None, *, threads: int | None) -> 
     target = load_target(name or default_target(artifact.format), overrides={"threads": threads})
     if not target.opens(artifact.format):
         raise UsageError(
-            f"model '{artifact.path}' is {with_article(artifact.format)} file, and target '{target.name}' "
-            f"takes {target.format}",
+            f"model '{artifact.path}' is {with_article(artifact.format)} file, and target "
+            f"'{target.name}' takes {target.format}",
             hint=f"edgekit convert {artifact.path} --to {target.format}",
         )
     return target

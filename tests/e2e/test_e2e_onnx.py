@@ -285,7 +285,7 @@ def test_inspect_and_explain(tmp_path: Path) -> None:
     assert "1. simplify (onnx -> onnx)\n" in said
     assert "2. quantize (onnx -> onnx)   needs data to calibrate and select on\n" in said
     assert "rung 1: all ops" in said
-    assert "rung 7: float16" in said
+    assert "rung 8: float16" in said
 
 
 def test_the_profile_says_which_op_takes_the_time(image_case: Case) -> None:
