@@ -36,7 +36,8 @@ class RungRecord:
     """What came of one rung; `score` and `drop` are of the select split, never of the test split.
 
     `drop` is in the metric's own unit, positive where the result is worse; `drop_bound` is the
-    upper end of its one-sided 95 % interval, from the samples on which the two models differ.
+    upper end of its one-sided 95 % interval over all rungs, from the samples on which the two
+    models differ.
     `reason` says why a rung failed, broke the promise, or was not tried.
     """
 

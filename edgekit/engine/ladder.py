@@ -9,6 +9,7 @@ import dataclasses
 import glob
 import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Artifact
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Climbed", "check", "climb"]
 
-_Z95 = 1.645
+_LEVEL = 0.05
 _SECONDS = 0.6
 """Of timing for each rung: enough to tell slower from faster, not to report a figure of."""
 _JUDGED = ("max_accuracy_drop", "min_agreement", "min_p_worse")
@@ -181,7 +182,7 @@ class _Ladder:
             processes=1,
         )
         self.reference_score = judgement.reference
-        bound = _drop_bound(judgement)
+        bound = _drop_bound(judgement, rungs=len(rungs_of(self._step)))
         broken = self._broken(judgement) or self._unsure(bound)
         return dataclasses.replace(
             record,
@@ -267,17 +268,20 @@ def _drop(judgement: Judgement) -> float:
     return sign * (judgement.reference.value - judgement.result.value)
 
 
-def _drop_bound(judgement: Judgement) -> float | None:
+def _drop_bound(judgement: Judgement, *, rungs: int) -> float | None:
     """The upper end of the drop's one-sided 95 % interval, by the normal approximation.
 
+    It holds for all rungs together (Bonferroni): the more are tried, the likelier it is that one of
+    them looks good by luck.
     The standard error is sqrt(samples on which one model alone is right) / samples, where that is
     known (McNemar), else that of the paired differences.
     """
+    quantile = NormalDist().inv_cdf(1 - _LEVEL / rungs)
     lost, won = judgement.right_to_wrong, judgement.wrong_to_right
     if lost is not None and won is not None:
-        return _drop(judgement) + _Z95 * math.sqrt(lost + won) / judgement.result.n
+        return _drop(judgement) + quantile * math.sqrt(lost + won) / judgement.result.n
     visible = judgement.smallest_visible_drop
-    return None if visible is None else _drop(judgement) + _Z95 * visible / 1.96
+    return None if visible is None else _drop(judgement) + quantile * visible / 1.96
 
 
 def _or_infinity(value: float | None) -> float:

@@ -24,6 +24,8 @@ class Parameters(TrainingOptions):
     divergence of the outputs softened by `temperature`, times its square (Hinton et al.,
     arXiv:1503.02531). Several teachers are an ensemble: the mean of their softened probabilities.
     A teacher may have any format that a runner opens; its outputs are computed, not its gradients.
+    From an .onnx source the student is a Keras model all the same; it takes the inputs as the
+    source does (an image with its channels first is turned inside).
 
     The student is exactly one of:
         1. `student = "zoo:NAME"`: built for the source's input and classes, untrained;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgekit.core.artifact import Artifact, Signature, TensorSpec
@@ -33,9 +34,37 @@ def build_student(parameters: Parameters, source: Artifact, models: Models, *, s
 
         model = load_trainable(source.path, where=source.name)
         return narrow(model, parameters.width, round_to=parameters.round_to, seed=seed)
+    signature = models.describe(source).signature
+    turned = channels_last(source, signature)
     if parameters.student.startswith(ZOO):
-        return _from_zoo(parameters.student, models.describe(source).signature)
-    return _from_file(parameters.student, models)
+        student = _from_zoo(parameters.student, turned or signature)
+    else:
+        student = _from_file(parameters.student, models)
+    if turned is not None and unequal(turned, wrap(student).signature) is None:
+        return _behind_permute(student, signature, keras)
+    return student
+
+
+def channels_last(source: Artifact, signature: Signature) -> Signature | None:
+    """The signature with its one image as Keras has it; None where it is so already.
+
+    Other formats mostly have the channels first: 1, 3 or 4 of them before height and width.
+    """
+    if source.format == _FORMAT or len(signature.inputs) != 1:
+        return None
+    (spec,) = signature.inputs
+    sample = spec.sample_shape
+    if len(sample) != 3 or sample[0] not in (1, 3, 4) or sample[2] in (1, 3, 4):
+        return None
+    shape = (spec.shape[0], *sample[1:], sample[0])
+    return Signature((replace(spec, shape=shape),), signature.outputs)
+
+
+def _behind_permute(student: Any, signature: Signature, keras: Any) -> Any:
+    """The student with the channels of its input in front, as the model that it replaces."""
+    (spec,) = signature.inputs
+    inputs = keras.Input(spec.sample_shape, name=spec.name)
+    return keras.Model(inputs, student(keras.layers.Permute((2, 3, 1), name="nhwc")(inputs)))
 
 
 def check_student(parameters: Parameters, source: Artifact, models: Models) -> Any:
