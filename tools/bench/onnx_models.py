@@ -41,7 +41,9 @@ MODELS = (
     Model(
         "ppocr-det",
         "{data}/ppocr_det.onnx",
-        "--data npz:{data}/ppocr_det.npz --task python:{metrics}:detector_f1",
+        "--data npz:{data}/ppocr_det.npz --task python:{metrics}:detector_f1 --data-options "
+        "scale=[0.0171247538,0.0175070028,0.0174291939],"
+        "offset=[-2.11790393,-2.03571429,-1.80444444]",
     ),
     Model(
         "ppocr-rec",
