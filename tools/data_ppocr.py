@@ -15,7 +15,7 @@ __all__ = ["make_ppocr"]
 
 MODELS = "rapidocr_onnxruntime/models"
 NAMES = ("ch_PP-OCRv4_det_infer.onnx", "ch_PP-OCRv4_rec_infer.onnx")
-PAGES, PAGE = {"train": 256, "test": 48}, 480
+PAGES, PAGE = {"train": 1024, "test": 48}, 480
 TRIES, MOST_BOXES = 40, 40
 WORDS, HEIGHT, WIDTH = {"train": 1800, "test": 600}, 48, 320
 LONGEST = 12
@@ -63,7 +63,7 @@ def write_pages(words: list[str], path: Path) -> None:
             x[row] = pixels[..., ::-1].transpose(2, 0, 1)
             y[row, : len(boxes)] = [(0, *box) for box in boxes]
         arrays |= {f"x_{part}": x, f"y_{part}": y}
-    np.savez_compressed(path, **arrays)
+    np.savez(path, **arrays)  # Not compressed, so that it is read by memory map.
 
 
 def page(words: list[str], drawing: random.Random) -> tuple[np.ndarray, list[tuple[int, ...]]]:

