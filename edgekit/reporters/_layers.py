@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgekit.core.description import Description, Weight
 from edgekit.core.report import Report
 
 __all__ = ["Layer", "largest", "rest_of_file"]
+
+_QUANTIZED, _FUSED = "_quantized", "ConvBnFusion_W_"
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,18 @@ class Layer:
 def largest(report: Report, most: int) -> tuple[tuple[Layer, ...], int]:
     """The `most` largest weights, and how many more there are."""
     before = _by_name(report.reference_description)
-    after = _by_name(report.result_description)
+    made = _by_name(report.result_description)
+    after = {_original(name, before, made): weight for name, weight in made.items()}
     names = dict.fromkeys([*before, *after])
     table = [_layer(name, before.get(name), after.get(name)) for name in names]
     table.sort(key=lambda layer: -layer.largest)
     return tuple(table[:most]), max(0, len(table) - most)
+
+
+def _original(name: str, before: Mapping[str, Weight], made: Mapping[str, Weight]) -> str:
+    """The name that a weight had before quantizers and optimisers of ONNX gave it theirs."""
+    own = name.removesuffix(_QUANTIZED).removeprefix(_FUSED)
+    return own if own in before and own not in made else name
 
 
 def rest_of_file(report: Report, shown: tuple[Layer, ...]) -> Layer | None:
