@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,21 @@ def _is_own(item: Any, module: Any) -> bool:
 
 def _run(path: Path, where: str) -> Any:
     # By content and path: a changed file is run again, and no file shadows another.
-    key = sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]
+    source = path.read_bytes()
+    key = sha256(str(path).encode() + source).hexdigest()[:16]
     name = f"_edgekit_user_{key}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if spec is None or not isinstance(spec.loader, SourceFileLoader):
         raise UsageError(f"{where}: {path.name} is not a Python file", hint="its name ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         with _own_folder(path), _one_sentence(path, where):
-            spec.loader.exec_module(module)
+            # Not by the loader: it would take the bytecode of a file that was as long and written
+            # in the same second, and leave its own beside the user's file.
+            exec(spec.loader.source_to_code(source, str(path)), module.__dict__)
     except UsageError:
         del sys.modules[name]
         raise

@@ -356,7 +356,12 @@ class TestRun:
             )
         assert gone(int(heard[0]))
 
-    def test_its_children_are_killed_on_ctrl_c(self, tmp_path: Path) -> None:
+    def test_its_children_are_killed_on_ctrl_c(
+        self, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        # A process that was started in the background ignores Ctrl-C.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
         pids: list[int] = []
 
         def heard(line: str) -> None:
