@@ -159,7 +159,7 @@ def test_an_option_that_does_not_exist(tmp_path: Path) -> None:
     assert "--recipe" in outcome.err
     outcome = edgekit("compres", "m.tflite")
     assert outcome.code == 2
-    assert "did you mean 'compress'?" in outcome.err
+    assert "did you mean 'compress'" in outcome.err
 
 
 TECHNIQUE = '[[technique]]\nname = "quantize"\n'
