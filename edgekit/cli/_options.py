@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from edgekit.core.report import Report
     from edgekit.engine.compress import DataRequest
     from edgekit.engine.progress import Bar, Progress
 
@@ -24,6 +25,7 @@ __all__ = [
     "model",
     "out",
     "print_json",
+    "print_report",
     "progress",
     "quiet",
     "recipe",
@@ -105,6 +107,17 @@ def print_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2, allow_nan=False, default=str))
+
+
+def print_report(report: Report, *, as_json: bool) -> None:
+    """Prints a report on stdout: the table, or JSON."""
+    from edgekit.core import catalog
+
+    if as_json:
+        click.echo(catalog.load("reporters", "json").render(report))
+        return
+    text = catalog.load("reporters", "terminal").render(report, color=use_color())
+    click.echo(text.rstrip("\n"))
 
 
 def progress(*, quiet: bool) -> Progress:

@@ -37,7 +37,6 @@ def command(
 
     The two may be of different formats. Accuracy needs --data.
     """
-    from edgekit.core import catalog
     from edgekit.engine.validate import compare_models, model_in
 
     report = compare_models(
@@ -51,9 +50,5 @@ def command(
         bars=options.progress(quiet=quiet),
         words=("compare", first, second),
     )
-    if as_json:
-        click.echo(catalog.load("reporters", "json").render(report))
-    else:
-        text = catalog.load("reporters", "terminal").render(report, color=options.use_color())
-        click.echo(text.rstrip("\n"))
+    options.print_report(report, as_json=as_json)
     return report.exit_code

@@ -44,7 +44,6 @@ def command(
     DIR gets the model and report.json, report.md, report.html. Exit code 1 says that a limit of
     the recipe or the target is broken, 3 that one could not be measured.
     """
-    from edgekit.core import catalog
     from edgekit.engine.compress import compress
 
     report = compress(
@@ -62,7 +61,6 @@ def command(
     if as_json:
         click.echo((out / "report.json").read_text(encoding="utf-8"))
     else:
-        text = catalog.load("reporters", "terminal").render(report, color=options.use_color())
-        click.echo(text.rstrip("\n"))
+        options.print_report(report, as_json=False)
         click.echo(f"wrote {out}: {' '.join(sorted(p.name for p in out.iterdir()))}")
     return report.exit_code

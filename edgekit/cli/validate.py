@@ -46,7 +46,6 @@ def command(
 
     Limits are judged only with --reference: the exit code is then as of compress.
     """
-    from edgekit.core import catalog
     from edgekit.engine.validate import compare_models, validate
 
     request = options.data_request(data, data_options, task, output)
@@ -75,11 +74,7 @@ def command(
         threads=threads,
         bars=bars,
     )
-    if as_json:
-        click.echo(catalog.load("reporters", "json").render(report))
-    else:
-        text = catalog.load("reporters", "terminal").render(report, color=options.use_color())
-        click.echo(text.rstrip("\n"))
+    options.print_report(report, as_json=as_json)
     return report.exit_code
 
 
