@@ -27,6 +27,7 @@ from edgekit.techniques.quantize._onnx_static import (
     quantize_static,
     typed,
 )
+from edgekit.techniques.quantize._rungs import sparing
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -38,7 +39,6 @@ _Trial = tuple[Any, list[Visit], list[Feed], Callable[[tuple[str, ...]], Any]]
 
 _WEIGHTED = (*CORE, "Gather")
 _CORE_LABEL = "Conv, MatMul, Gemm and embeddings only"
-_SPARED = (0.1, 0.25, 0.5)
 _MOST_OPS = 200
 _SAMPLES = 8
 _CALIBRATION = 32
@@ -62,11 +62,14 @@ def ladder_rungs(parameters: Parameters) -> tuple[Rung, ...]:
     rungs = [Rung(_label(parameters), parameters)]
     if not parameters.op_types:
         rungs.append(Rung(_CORE_LABEL, core))
-    for share in _SPARED:
-        label = f"the {100 * share:.0f} % most sensitive ops with float activations"
-        rungs.append(Rung(label, core, share, fills="weights_only"))
     dynamic, half = last
-    return (*rungs, dynamic, Rung("weights alone", replace(core, weights_only=("*",))), half)
+    return (
+        *rungs,
+        *sparing(core),
+        dynamic,
+        Rung("weights alone", replace(core, weights_only=("*",))),
+        half,
+    )
 
 
 def _label(parameters: Parameters) -> str:

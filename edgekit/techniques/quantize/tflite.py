@@ -21,6 +21,7 @@ from edgekit.techniques.quantize._opening import opens
 from edgekit.techniques.quantize._proof import prove
 from edgekit.techniques.quantize._rank import rank_ops
 from edgekit.techniques.quantize._refusals import refuse
+from edgekit.techniques.quantize._rungs import sparing
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -30,8 +31,6 @@ __all__ = ["apply", "check", "rank", "rungs", "verify", "versions"]
 
 _ANCESTOR = "keras"
 _SHOWN = 3
-_SPARED = (0.1, 0.25, 0.5)
-"""The shares of the weighted ops whose activations the rungs between all and none leave float."""
 _HINTS = {
     True: "skip = [...] leaves ops in float, allow_float = true accepts those that stay float, and "
     'scheme = "dynamic-int8" quantizes the weights alone',
@@ -116,15 +115,7 @@ def rungs(parameters: Parameters) -> tuple[Rung, ...]:
     mixed = replace(parameters, allow_float=True)
     return (
         *first,
-        *(
-            Rung(
-                f"the {100 * share:.0f} % most sensitive ops with float activations",
-                mixed,
-                share,
-                "weights_only",
-            )
-            for share in _SPARED
-        ),
+        *sparing(mixed),
         Rung("int16x8", replace(parameters, scheme="int16x8")),
         Rung("dynamic-int8", plain),
         Rung("weights alone", replace(plain, scheme="weight-only-int8")),
