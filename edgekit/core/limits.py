@@ -11,7 +11,19 @@ if TYPE_CHECKING:
     from edgekit.core.data import Judgement
     from edgekit.core.measurement import Measurements
 
-__all__ = ["Limits", "SourcedLimits", "Status", "Verdict", "judge", "worst"]
+__all__ = [
+    "BY_DATA",
+    "Limits",
+    "SourcedLimits",
+    "Status",
+    "Verdict",
+    "judge",
+    "judge_by_data",
+    "worst",
+]
+
+BY_DATA = ("max_accuracy_drop", "min_agreement", "min_p_worse")
+"""The limits that validation data decides."""
 
 Status = Literal["pass", "fail", "unmeasured"]
 
@@ -101,6 +113,15 @@ def judge(
     return tuple(verdicts)
 
 
+def judge_by_data(promise: SourcedLimits, judgement: Judgement) -> tuple[Verdict, ...]:
+    """Holds those limits against a judgement that it decides: drop, agreement, significance."""
+    return tuple(
+        _verdict(name, bound, promise.source, _of_data(name, judgement))
+        for name in BY_DATA
+        if (bound := getattr(promise.limits, name)) is not None
+    )
+
+
 def worst(verdicts: tuple[Verdict, ...]) -> Status:
     """The status of a whole run: one failure fails it, one unmeasured limit leaves it so."""
     found = {verdict.status for verdict in verdicts}
@@ -132,16 +153,20 @@ def _observe(
         case "max_latency_ratio":
             low = latency.ratio_ci95[0] if latency.ratio_ci95 else None
             return _Observed(latency.ratio_to_reference, low, latency.reason)
+        case _ if name in BY_DATA:
+            return _of_data(name, judgement) if judgement else _Observed(None, reason=unjudged)
+        case _:
+            raise AssertionError(f"no rule observes {name}")
+
+
+def _of_data(name: str, judgement: Judgement) -> _Observed:
+    match name:
         case "max_accuracy_drop":
-            return _drop(judgement, unjudged)
+            return _drop(judgement)
         case "min_agreement":
-            if judgement is None:
-                return _Observed(None, reason=unjudged)
             reason = "" if judgement.agreement is not None else "the task has no agreement"
             return _Observed(judgement.agreement, reason=reason)
         case "min_p_worse":
-            if judgement is None:
-                return _Observed(None, reason=unjudged)
             reason = "" if judgement.p_worse is not None else "the task has no right and wrong"
             return _Observed(judgement.p_worse, reason=reason)
         case _:
@@ -154,9 +179,7 @@ def _compressed(result: Measurements, reference: Measurements | None) -> _Observ
     return _Observed(result.size_compressed_bytes / reference.size_compressed_bytes)
 
 
-def _drop(judgement: Judgement | None, unjudged: str) -> _Observed:
-    if judgement is None:
-        return _Observed(None, reason=unjudged)
+def _drop(judgement: Judgement) -> _Observed:
     reference, result = judgement.reference, judgement.result
     if not result.is_share:
         return _Observed(None, reason=f"{result.metric} is not a share, so it has no points")

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
 from edgekit.core.ladder import Climb, Rung, RungRecord
-from edgekit.core.limits import Limits, SourcedLimits, judge
-from edgekit.core.measurement import Latency, Measurements, Memory
+from edgekit.core.limits import BY_DATA, judge_by_data
 from edgekit.core.notes import Note
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
-from edgekit.core.runner import Placement
 from edgekit.engine.bench import compare_latency
 from edgekit.engine.files import size_bytes
 from edgekit.engine.measure import (
@@ -44,8 +42,6 @@ __all__ = ["Climbed", "check", "climb"]
 _LEVEL = 0.05
 _SECONDS = 0.6
 """Of timing for each rung: enough to tell slower from faster, not to report a figure of."""
-_JUDGED = ("max_accuracy_drop", "min_agreement", "min_p_worse")
-"""The limits that a ladder climbs for: those that the validation data decides."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +84,7 @@ def check(plan: Plan) -> None:
             hint="leave `ladder` out of one of them",
         )
     promise = plan.recipe.promise.limits
-    if climbing and all(getattr(promise, name) is None for name in _JUDGED):
+    if climbing and all(getattr(promise, name) is None for name in BY_DATA):
         raise UsageError(
             f"{where}: '{climbing[0]}' has a ladder, and the recipe no promise to climb for",
             hint='add max_accuracy_drop = "1 pt" under [promise]',
@@ -196,12 +192,7 @@ class _Ladder:
 
     def _broken(self, judgement: Judgement) -> str:
         """The first limit of the promise that does not hold on the select split."""
-        why = "only what the data decides is judged here"
-        latency, memory = Latency("unmeasured", why), Memory("unmeasured", why)
-        measured = Measurements("", 0, 0, judgement.result, latency, memory, Placement((), why))
-        promise = self.plan.recipe.promise
-        wanted = Limits(**{name: getattr(promise.limits, name) for name in _JUDGED})
-        verdicts = judge((SourcedLimits(wanted, promise.source),), measured, judgement)
+        verdicts = judge_by_data(self.plan.recipe.promise, judgement)
         found = next((verdict for verdict in verdicts if verdict.status != "pass"), None)
         return "" if found is None else found.reason or found.metric
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Work
-from edgekit.errors import PromiseError
 from edgekit.frameworks import onnx_files
 from edgekit.techniques.quantize import Parameters
 from edgekit.techniques.quantize._onnx_calibration import Feed, collect
 from edgekit.techniques.quantize._onnx_model import array, is_treated, require, visits
-from edgekit.techniques.quantize._onnx_quiet import quiet
+from edgekit.techniques.quantize._onnx_quiet import promised, quiet
 from edgekit.techniques.quantize._onnx_static import activations, typed
 
 __all__ = ["probe_batches", "to_float16"]
@@ -42,20 +41,14 @@ def to_float16(parameters: Parameters, source: Artifact, work: Work) -> Any:
         text = ", ".join(shown[:_SHOWN]) + (" ..." if len(shown) > _SHOWN else "")
         noun = "op" if len(wide) == 1 else "ops"
         work.note("left in float32", f"{len(wide)} {noun}", f"float16 ends at 65504: {text}")
-    try:
-        with quiet(work.folder):
-            made = engine.convert_float_to_float16(
-                model,
-                min_positive_val=_SMALLEST,
-                max_finite_val=_LARGEST,
-                keep_io_types=True,
-                node_block_list=sorted(kept | wide),
-            )
-    except Exception as error:  # The engine raises whatever it meets.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PromiseError(
-            f"quantize: float16: the engine cannot convert the model: {reason}"
-        ) from error
+    with promised("float16", "convert the model"), quiet(work.folder):
+        made = engine.convert_float_to_float16(
+            model,
+            min_positive_val=_SMALLEST,
+            max_finite_val=_LARGEST,
+            keep_io_types=True,
+            node_block_list=sorted(kept | wide),
+        )
     del made.graph.value_info[:]
     _join_wide(made.graph)
     onnx_files.sort_nodes(made.graph)  # The engine puts its Casts behind everything.

@@ -10,7 +10,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["quiet"]
+from edgekit.errors import PromiseError
+
+__all__ = ["promised", "quiet"]
 
 
 @contextlib.contextmanager
@@ -29,3 +31,13 @@ def quiet(folder: Path) -> Iterator[None]:
     finally:
         logging.disable(level)
         tempfile.tempdir = before
+
+
+@contextlib.contextmanager
+def promised(scheme: str, what: str) -> Iterator[None]:
+    """Turns whatever the engine raises into a broken promise that says `what` it cannot do."""
+    try:
+        yield
+    except Exception as error:  # It raises of every kind.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PromiseError(f"quantize: {scheme}: the engine cannot {what}: {reason}") from error

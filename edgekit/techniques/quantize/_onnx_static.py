@@ -34,7 +34,7 @@ from edgekit.techniques.quantize._onnx_model import (
     require,
     visits,
 )
-from edgekit.techniques.quantize._onnx_quiet import quiet
+from edgekit.techniques.quantize._onnx_quiet import promised, quiet
 from edgekit.techniques.quantize._onnx_rewrite import rewrite
 from edgekit.techniques.quantize._onnx_spared import (
     is_spared,
@@ -242,14 +242,9 @@ def _by_engine(
             **({"UseQDQContribOps": True, "ActivationSymmetric": True} if is_wide else {}),
         },
     )
-    try:
+    with promised(parameters.scheme, "quantize the model"):
         engine.quantize_model()
         engine.model.topological_sort()
-    except Exception as error:  # The engine raises whatever it meets.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PromiseError(
-            f"quantize: {parameters.scheme}: the engine cannot quantize the model: {reason}"
-        ) from error
     return engine.model.model
 
 
