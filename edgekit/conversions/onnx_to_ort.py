@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Models, Work
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import likeness, ort_files
+from edgekit.frameworks.onnx_words import runtime_words
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -35,8 +35,6 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _TIED_TO_THIS_CPU = ["NchwcTransformer"]
-_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .+? failed:)?")
-_SOURCE = re.compile(r"\S*[/\\]\S+\.(?:cc|h):\d+ .*?\) ")
 
 
 @dataclass(frozen=True)
@@ -115,9 +113,7 @@ def _optimize(path: Path, output: Path, level: str) -> None:
 
 
 def _words(error: Exception) -> str:
-    plain = _SOURCE.sub("", _PREFIX.sub("", str(error)))
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:300] if lines else type(error).__name__
+    return (runtime_words(error) or str(error) or type(error).__name__)[:300]
 
 
 def verify(parameters: Parameters | None, source: Artifact, result: Artifact, work: Work) -> None:

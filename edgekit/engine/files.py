@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -45,6 +46,7 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
             errno.EEXIST: "a part of that path is a file, not a folder",
             errno.ENOTDIR: "a part of that path is a file, not a folder",
             errno.ENAMETOOLONG: "choose a shorter name",
+            errno.ENOTEMPTY: "another program wrote there meanwhile: run it again",
         }
         if error.errno not in hints:
             raise
@@ -65,13 +67,15 @@ def new_folder(path: Path, *, what: str, replaces: frozenset[str], force: bool) 
         UsageError: the path exists (without `force`), holds other files, or cannot be written.
     """
     place = _place(path, what=what)
-    _check_replaceable(place, path, what=what, replaces=replaces, force=force)
+    with _turn_in(place.parent):
+        _check_replaceable(place, path, what=what, replaces=replaces, force=force)
     with _beside(place, what=what) as temporary:
         temporary.chmod(0o755)
         yield temporary
-        _check_replaceable(place, path, what=what, replaces=replaces, force=force)
-        with disk_errors(what, path):
-            _swap(temporary, place)
+        with _turn_in(place.parent):
+            _check_replaceable(place, path, what=what, replaces=replaces, force=force)
+            with disk_errors(what, path):
+                _swap(temporary, place)
 
 
 @contextlib.contextmanager
@@ -90,16 +94,17 @@ def new_file(path: Path, *, what: str, force: bool) -> Iterator[Path]:
     place = path.absolute()
     with _beside(place, what=what) as folder:
         yield folder / path.name
-        others = [item for item in folder.iterdir() if item.name != path.name]
-        for item in others:
-            if (path.parent / item.name).exists() and not force:
-                raise UsageError(
-                    f"{what} '{path}': its file '{item.name}' exists already",
-                    hint="use --force to replace it, or choose another folder",
-                )
-        with disk_errors(what, path):
-            for item in (*others, folder / path.name):
-                os.replace(item, place.parent / item.name)
+        with _turn_in(place.parent):
+            others = [item for item in folder.iterdir() if item.name != path.name]
+            for item in others:
+                if (path.parent / item.name).exists() and not force:
+                    raise UsageError(
+                        f"{what} '{path}': its file '{item.name}' exists already",
+                        hint="use --force to replace it, or choose another folder",
+                    )
+            with disk_errors(what, path):
+                for item in (*others, folder / path.name):
+                    os.replace(item, place.parent / item.name)
 
 
 @contextlib.contextmanager
@@ -121,10 +126,25 @@ def _beside(path: Path, *, what: str) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def _turn_in(folder: Path) -> Iterator[None]:
+    """Waits until no other run is putting its result into `folder`: looking and renaming are one.
+
+    Where the disk knows no locks (some network drives), runs do not wait for each other; a meeting
+    of two is then an error of one of them, never a mixture.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
 def _place(path: Path, *, what: str) -> Path:
     """The folder that is really meant: links followed, '..' resolved; never one that is in use."""
     place = path.resolve()
-    if place == Path.cwd() or place in Path.cwd().parents or place.is_mount():
+    if place == Path.cwd() or place in Path.cwd().parents or os.path.ismount(place):
         raise UsageError(
             f"{what} '{path}' is a folder in use, which cannot be replaced as a whole",
             hint=f"name a new folder, such as {path / 'out'}",

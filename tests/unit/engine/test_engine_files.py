@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,34 @@ def test_sizes_of_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d/b").write_bytes(b"123")
     assert (size_bytes(tmp_path / "a"), size_bytes(tmp_path)) == (5, 8)
+
+
+def test_many_at_once_on_one_folder_leave_one_whole(tmp_path: Path) -> None:
+    """Looking at what is there and renaming are one step: nobody meets a folder half-moved."""
+
+    def write(number: int) -> None:
+        with new_folder(tmp_path / "out", what="--out", replaces=NAMES, force=True) as folder:
+            fill(folder, str(number))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(400)))
+    assert listing(tmp_path) == ["out"]
+    assert (tmp_path / "out/model.x").read_text().isdigit()
+
+
+def test_of_many_that_may_not_replace_one_wins(tmp_path: Path) -> None:
+    start = threading.Barrier(8)
+
+    def write(number: int) -> str:
+        try:
+            with new_folder(tmp_path / "out", what="--out", replaces=NAMES, force=False) as folder:
+                fill(folder, str(number))
+                start.wait()
+        except UsageError as error:
+            return str(error)
+        return "written"
+
+    with ThreadPoolExecutor(8) as pool:
+        said = sorted(pool.map(write, range(8)))
+    assert said[-1] == "written"
+    assert said[:-1] == [f"--out '{tmp_path}/out' exists already"] * 7
