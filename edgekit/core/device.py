@@ -1,0 +1,85 @@
+"""The seam to a device: put files there, start its Python, talk to it over pipes.
+
+What runs there is `edgekit/device/run.py`, the same file that a bundle carries; `run.py serve`
+answers requests on its stdin (the protocol stands at the head of that file).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = ["Device", "DeviceSpec", "Link", "Progress"]
+
+Progress = Callable[[str, int], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """Which device: a name of the family `devices`, its options, and what may run there.
+
+    `runtimes` are the Python modules that `run.py` may take there, in this order; empty is any that
+    opens the model's format. `label` is what reports call the device.
+    """
+
+    via: str
+    options: Any
+    runtimes: tuple[str, ...] = ()
+    label: str = ""
+
+
+class Link(Protocol):
+    """An open way to a device. It is closed by whoever opened it, also after an error."""
+
+    def put(self, files: Mapping[str, Path]) -> None:
+        """Copies files into a folder of this link's own, under names relative to it (`a/b`).
+
+        Raises:
+            UnmeasuredError: the device is full, read-only, or gone; nothing is measured then.
+        """
+
+    def start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Starts the device's Python with `words` (`["run.py", "serve"]`) in that folder.
+
+        stdin, stdout and stderr are pipes and carry bytes unchanged. The process on the device ends
+        when its stdin does, so that nothing goes on there after a kill here.
+        """
+
+    def close(self) -> None:
+        """Ends what runs there, and removes what was put there."""
+
+
+class Device(Protocol):
+    """What a module in `edgekit/devices/` has; `Options` is a frozen dataclass: keys of `[device]`.
+
+    A way that is named by an address also has `parse(address) -> Options`: what `--on
+    SCHEME:ADDRESS` means, `SCHEMES` being the schemes that it answers to.
+    """
+
+    Options: type
+    UNTIMED: str
+    """Why no time and no memory measured there counts ('emulated: no timing'); '' where they do."""
+
+    def unavailable(self, options: Any) -> str:
+        """'' where the device can be used now, else why not, and what to do about it."""
+
+    def install(self, options: Any, progress: Progress) -> None:
+        """Makes what is missing on this machine, as far as a program can.
+
+        Raises:
+            UsageError: it cannot be made here; says what the user must install.
+        """
+
+    def connect(self, options: Any) -> Link:
+        """Opens a way there.
+
+        Raises:
+            UnmeasuredError: the device cannot be reached, or does not answer as it should.
+        """
+
+    def describe(self, options: Any) -> str:
+        """What executes, for people: 'Cortex-A76 emulated by qemu-aarch64 7.2.11, Python 3.11.2'."""

@@ -1,0 +1,1 @@
+"""Where a model can run other than in this process: one file a way there."""

@@ -1,0 +1,1 @@
+"""What runs on a device: files that a bundle carries, none of which imports edgekit."""
