@@ -32,7 +32,7 @@ __all__ = [
 
 FAMILIES = (
     *("formats", "techniques", "conversions", "runners", "datasets"),
-    *("tasks", "zoo", "reporters"),
+    *("tasks", "zoo", "reporters", "devices"),
 )
 """The folders of `edgekit/` in which a file is a name; plug-ins add to them by entry point."""
 

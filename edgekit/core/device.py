@@ -9,27 +9,36 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Device", "DeviceSpec", "Link", "Progress"]
+__all__ = ["Delegate", "Device", "DeviceSpec", "Link", "Progress"]
 
 Progress = Callable[[str, int], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True)
-class DeviceSpec:
-    """Which device: a name of the family `devices`, its options, and what may run there.
+class Delegate:
+    """A library that takes ops from the CPU, with its options."""
 
-    `runtimes` are the Python modules that `run.py` may take there, in this order; empty is any that
-    opens the model's format. `label` is what reports call the device.
+    library: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeviceSpec:
+    """Which device: a name of the family `devices`, its options, and what reports call it.
+
+    `runtimes` are the Python modules that may run a model there, the best first; `delegates` are
+    tried there in turn before the CPU.
     """
 
     via: str
     options: Any
+    label: str
     runtimes: tuple[str, ...] = ()
-    label: str = ""
+    delegates: tuple[Delegate, ...] = ()
 
 
 class Link(Protocol):
@@ -82,4 +91,4 @@ class Device(Protocol):
         """
 
     def describe(self, options: Any) -> str:
-        """What executes, for people: 'Cortex-A76 emulated by qemu-aarch64 7.2.11, Python 3.11.2'."""
+        """What executes, for people: 'Cortex-A76 emulated by qemu-aarch64 7.2.11'."""

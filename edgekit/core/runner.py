@@ -73,6 +73,8 @@ class Runner(Protocol):
     FORMATS: tuple[str, ...]
     PREDICTS: tuple[str, ...]
     """The formats for which a pass's `Work.predict` takes this runner."""
+    MODULES: tuple[str, ...]
+    """The Python modules that run the same on a device, the best first (`on_device/run.py`)."""
     FRAMEWORKS: frozenset[str]
     """Heavy frameworks that it may load; any other spoils a measurement."""
     UNREAL: str

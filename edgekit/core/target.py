@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgekit.core import catalog
+from edgekit.core.device import Delegate, DeviceSpec
 from edgekit.core.limits import Limits, SourcedLimits
 from edgekit.core.recipe import toml_names, toml_path
 from edgekit.core.schema import build, read_toml
 from edgekit.errors import UsageError, did_you_mean
 
-__all__ = ["Target", "default_target", "load_target"]
+__all__ = ["Board", "Target", "default_target", "load_target"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A system that devices of a target run, its Python ('3.11'), and what pip installs there."""
+
+    name: str
+    python: str
+    requires: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"3\.\d{1,2}", self.python):
+            raise ValueError(f"python must be a version such as '3.11', not '{self.python}'")
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,11 @@ class Target:
     """Data, not code. `options` is the runner's own frozen dataclass of runtime options.
 
     `is_default` marks the target that `bench` and `validate` take for a file of this format.
+    `device` is what models run on where that is not this process. `machines` are the processors
+    (`platform.machine()`) that a bundle for this target runs on, `runtimes` the Python modules that
+    may run it there, `delegates` what is tried there in turn before the CPU, `boards` what to
+    install on which system. `dtypes` (empty: any) and `op_table` say what it can run; `executed`
+    says on what it really ran.
     """
 
     name: str
@@ -29,6 +49,14 @@ class Target:
     options: Any
     limits: SourcedLimits
     is_default: bool = False
+    device: DeviceSpec | None = None
+    machines: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    delegates: tuple[Delegate, ...] = ()
+    boards: tuple[Board, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    op_table: str = ""
+    executed: tuple[str, ...] = ()
 
     def opens(self, format: str) -> bool:
         """Whether its runner opens files of a format, its own or another."""
@@ -44,6 +72,14 @@ class _File:
     inherit: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    device: Mapping[str, Any] = field(default_factory=dict)
+    machines: tuple[str, ...] = ()
+    runtimes: tuple[str, ...] = ()
+    delegate: tuple[Delegate, ...] = ()
+    board: tuple[Board, ...] = ()
+    dtypes: tuple[str, ...] = ()
+    op_table: str = ""
+    executed: tuple[str, ...] = ()
 
 
 def load_target(name_or_path: str, *, overrides: Mapping[str, Any] | None = None) -> Target:
@@ -66,6 +102,7 @@ def load_target(name_or_path: str, *, overrides: Mapping[str, Any] | None = None
         )
     known = {key: value for key, value in (overrides or {}).items() if value is not None}
     options = build(runner.Options, {**file.options, **known}, where=f"{source}: options")
+    runtimes = _runtimes(file, runner.MODULES, source)
     return Target(
         name=path.stem,
         summary=file.summary,
@@ -74,7 +111,36 @@ def load_target(name_or_path: str, *, overrides: Mapping[str, Any] | None = None
         options=options,
         limits=SourcedLimits(file.limits, source),
         is_default=file.default,
+        device=_device(file, path.stem, source, runtimes) if file.device else None,
+        machines=file.machines,
+        runtimes=runtimes,
+        delegates=file.delegate,
+        boards=file.board,
+        dtypes=file.dtypes,
+        op_table=file.op_table,
+        executed=file.executed,
     )
+
+
+def _runtimes(file: _File, known: tuple[str, ...], source: str) -> tuple[str, ...]:
+    for name in file.runtimes:
+        if name not in known:
+            raise UsageError(
+                f"{source}: runtimes: the runner '{file.runner}' does not run in '{name}'",
+                hint=did_you_mean(name, known),
+            )
+    return file.runtimes or known
+
+
+def _device(file: _File, name: str, source: str, runtimes: tuple[str, ...]) -> DeviceSpec:
+    table = dict(file.device)
+    via = table.pop("via", None)
+    if via not in (known := catalog.names("devices")):
+        what = f"unknown way '{via}'" if via else "the key 'via' is missing"
+        hint = did_you_mean(str(via), known) if via else f"one of {', '.join(known)}"
+        raise UsageError(f"{source}: device: {what}", hint=hint)
+    options = build(catalog.load("devices", via).Options, table, where=f"{source}: device")
+    return DeviceSpec(via, options, name, runtimes, file.delegate)
 
 
 def default_target(format: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core.measurement import Latency, Memory
 from edgekit.core.runner import OpPlacement, OpTime, Placement
+from edgekit.engine import bench_device
 from edgekit.engine.bench_process import BenchModel, WorkerError, ask
 from edgekit.errors import UnmeasuredError
 from edgekit.units import format_bytes
@@ -49,6 +50,8 @@ def compare_latency(
     """
     models = (reference, result)
     samples = (inputs if reference_inputs is None else reference_inputs, inputs)
+    if reference.device != result.device:
+        return _each_alone(models, samples, seconds=seconds, reason="they run on two machines")
     try:
         runs = _time(models, samples, seconds=seconds, processes=processes)
     except WorkerError as error:
@@ -76,6 +79,10 @@ def measure_latency(
 
 def measure_memory(model: BenchModel, *, inputs: tuple[Array, ...]) -> Memory:
     """The peak resident memory of a fresh Python process that opens and runs this model."""
+    if bench_device.untimed(model):
+        return Memory("unmeasured", bench_device.untimed(model))
+    if model.device is not None:
+        return bench_device.measure_memory(model, inputs)
     try:
         answer = ask("peak", (model,), (inputs,))
     except WorkerError as error:
@@ -91,6 +98,8 @@ def measure_memory(model: BenchModel, *, inputs: tuple[Array, ...]) -> Memory:
 
 def placement(model: BenchModel) -> Placement:
     """Which op of a model runs where, asked in a process of its own."""
+    if model.device is not None:
+        return bench_device.placement(model)
     try:
         found = ask("place", (model,), ((),))["placement"]
     except WorkerError as error:
@@ -106,6 +115,11 @@ def profile(
     Raises:
         UnmeasuredError: the runtime has no profiler, or the model cannot be run.
     """
+    if model.device is not None:
+        raise UnmeasuredError(
+            f"no profile: edgekit reads none on a device ({model.device.label})",
+            hint="leave --profile out",
+        )
     try:
         found = ask("profile", (model,), (inputs,), runs=runs)["ops"]
     except WorkerError as error:
@@ -126,6 +140,12 @@ def _time(
     processes: int,
 ) -> list[dict[str, Any]]:
     """The answers of several fresh processes that open the models in alternating order."""
+    for model in models:
+        if bench_device.untimed(model):
+            raise WorkerError(bench_device.untimed(model))
+    if models[0].device is not None:
+        keep = math.ceil(_MOST_SAMPLES / _ROUNDS)
+        return [bench_device.time_models(models, inputs, seconds=seconds, count=_ROUNDS, keep=keep)]
     rounds = math.ceil(_ROUNDS / processes)
     answers = []
     for turn in range(processes):
@@ -173,17 +193,21 @@ def _latency(model: BenchModel, runs: Sequence[Mapping[str, Any]], index: int) -
         load_ns=round(statistics.median(answer["load_ns"][index] for answer in runs)),
         first_ns=round(statistics.median(answer["first_ns"][index] for answer in runs)),
         threads=_threads(model),
-        process=_process(runs, rounds, index),
+        process=_process(model, runs, rounds, index),
     )
 
 
 def _process(
-    runs: Sequence[Mapping[str, Any]], rounds: Sequence[Mapping[str, Any]], index: int
+    model: BenchModel,
+    runs: Sequence[Mapping[str, Any]],
+    rounds: Sequence[Mapping[str, Any]],
+    index: int,
 ) -> str:
     pair = "interleaved " if len(rounds[0]["median_ns"]) == 2 else ""
     count = sum(item["runs"][index] for item in rounds)
     kept = sum(len(item["samples_ns"][index]) for item in rounds)
-    text = f"{len(runs)} fresh processes, {len(rounds)} {pair}rounds, {count} runs"
+    where = f"run.py on {model.device.label}" if model.device else f"{len(runs)} fresh processes"
+    text = f"{where}, {len(rounds)} {pair}rounds, {count} runs"
     if kept < count:
         text += f" of which {kept} evenly taken ones are kept"
     if any(answer["framework"] for answer in runs):

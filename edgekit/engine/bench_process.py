@@ -6,12 +6,13 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.child import ChildError, run_child
 from edgekit.core.artifact import Signature
+from edgekit.core.device import DeviceSpec
 from edgekit.errors import EdgekitError
 
 if TYPE_CHECKING:
@@ -25,13 +26,18 @@ _LIMIT_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class BenchModel:
-    """A model file and the runner to measure it with; `options` are the runner's, by name."""
+    """A model file and the runner to measure it with; `options` are the runner's, by name.
+
+    Where it is measured on a device, `files` are the model and what belongs to it, by name.
+    """
 
     path: Path
     format: str
     signature: Signature
     runner: str
     options: Mapping[str, Any]
+    device: DeviceSpec | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 class WorkerError(Exception):

@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,15 +22,10 @@ from typing import Any
 from edgekit.core import catalog
 from edgekit.core.artifact import Quantization, Signature, TensorSpec
 from edgekit.core.runner import Session
+from edgekit.engine.bench_rounds import rounds
 
 __all__ = ["main", "signature_from_json"]
 
-_BLOCK_NS = 2_000_000
-"""How long a block of runs should take: long enough for a model of microseconds to fall into step,
-short enough that the machine is the same for the block after it."""
-_MOST_RUNS = 20_000
-_LEAST_ROUNDS = 5
-_STEADY = 0.03
 _FRAMEWORK = "tensorflow"
 
 
@@ -46,7 +41,7 @@ class _Subject:
     load_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
 
-    def open(self) -> Session:
+    def start(self) -> Session:
         """Opens the model and runs it once, both timed."""
         start = time.perf_counter_ns()
         session: Session = self.module.open(
@@ -57,6 +52,24 @@ class _Subject:
         self.load_ns.append(loaded - start)
         self.first_ns.append(time.perf_counter_ns() - loaded)
         return session
+
+    def open(self) -> _Opened:
+        """The same, ready to be timed further."""
+        return _Opened(self.start())
+
+
+@dataclass
+class _Opened:
+    """A model in this process; `block` times the runtime's own call and nothing around it."""
+
+    session: Session
+
+    def block(self, runs: int) -> list[int]:
+        return _block(self.session.invoke, runs)
+
+    def close(self) -> None:
+        self.session.close()
+        gc.collect()
 
 
 def main() -> None:
@@ -112,97 +125,20 @@ def _time(request: Mapping[str, Any]) -> dict[str, Any]:
         subject.load_ns.clear()
         subject.first_ns.clear()
     gc.disable()
-    rounds = _rounds(subjects, request)
+    found = rounds(
+        subjects,
+        seconds=request["seconds"],
+        count=request["rounds"],
+        turn=request["turn"],
+        keep=request["keep"],
+    )
     declared = any(_FRAMEWORK in s.module.FRAMEWORKS for s in subjects)
     return {
-        "rounds": rounds,
+        "rounds": found,
         "load_ns": [round(statistics.median(subject.load_ns)) for subject in subjects],
         "first_ns": [round(statistics.median(subject.first_ns)) for subject in subjects],
         "framework": _FRAMEWORK if _FRAMEWORK in sys.modules else "",
         "framework_declared": declared,
-    }
-
-
-def _rounds(subjects: Sequence[_Subject], request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Two instances of one model differ a little for where they happen to lie in memory.
-
-    So each round opens fresh instances, in alternating order, unless that would take longer than
-    the round itself.
-    """
-    span = int(request["seconds"] * 1e9)
-    round_ns = span // request["rounds"]
-    sessions: list[Session] = []
-    found: list[dict[str, Any]] = []
-    pace = [0] * len(subjects)
-    begin, opening_ns = time.perf_counter_ns(), 0
-    for number in range(request["rounds"]):
-        order = _order(len(subjects), number + request["turn"])
-        if not sessions or opening_ns <= round_ns:
-            start = time.perf_counter_ns()
-            _close(sessions, order)  # The order was the other way round when they were opened.
-            sessions = _open(subjects, order)
-            for index in order:
-                pace[index] = _warm_up(sessions[index].invoke, round_ns // 8)
-            opening_ns = time.perf_counter_ns() - start
-        found.append(_round(sessions, order, pace, round_ns, request["keep"]))
-        late = time.perf_counter_ns() - begin > 3 * span
-        if late and len(found) >= _LEAST_ROUNDS:
-            break
-    _close(sessions, range(len(sessions)))
-    return found
-
-
-def _order(count: int, number: int) -> list[int]:
-    order = list(range(count))
-    return order if number % 2 == 0 else order[::-1]
-
-
-def _open(subjects: Sequence[_Subject], order: Sequence[int]) -> list[Session]:
-    opened = {index: subjects[index].open() for index in order}
-    return [opened[index] for index in range(len(subjects))]
-
-
-def _close(sessions: list[Session], order: Iterable[int]) -> None:
-    """Last opened, first closed: the memory that is free first then goes to the other model."""
-    if sessions:
-        for index in order:
-            sessions[index].close()
-        sessions.clear()
-        gc.collect()
-
-
-def _warm_up(invoke: Callable[[], object], limit_ns: int) -> int:
-    """Runs until three medians in a row agree within 3 %; returns the time of one run."""
-    begin, runs, medians = time.perf_counter_ns(), 1, list[int]()
-    while True:
-        medians.append(statistics.median_low(_block(invoke, runs)))
-        runs = _runs(medians[-1])
-        last = medians[-3:]
-        if len(last) == 3 and max(last) <= (1 + _STEADY) * min(last):
-            return medians[-1]
-        if time.perf_counter_ns() - begin > limit_ns:
-            return medians[-1]
-
-
-def _runs(pace_ns: int) -> int:
-    return max(1, min(_MOST_RUNS, _BLOCK_NS // max(pace_ns, 1)))
-
-
-def _round(
-    sessions: Sequence[Session], order: list[int], pace: Sequence[int], round_ns: int, keep: int
-) -> dict[str, Any]:
-    """Blocks in the order first, second, second, first, again and again until the time is up."""
-    samples: list[list[int]] = [[] for _ in sessions]
-    begin = time.perf_counter_ns()
-    while True:
-        for index in (*order, *order[::-1]):
-            samples[index] += _block(sessions[index].invoke, _runs(pace[index]))
-        if time.perf_counter_ns() - begin > round_ns:
-            break
-    return {
-        "median_ns": [round(statistics.median(runs)) for runs in samples],
-        "runs": [len(runs) for runs in samples],
-        "samples_ns": [runs[:: -(-len(runs) // keep)] for runs in samples],
     }
 
 
@@ -220,7 +156,7 @@ def _peak(request: Mapping[str, Any]) -> dict[str, Any]:
     """The highest resident memory, after some runs of one model."""
     (subject,) = _subjects(request)
     before = _high_water_bytes()
-    session = subject.open()
+    session = subject.start()
     for _ in range(5):
         session.invoke()
     return {"peak_bytes": _high_water_bytes(), "before_bytes": before}
@@ -249,7 +185,7 @@ def _place(request: Mapping[str, Any]) -> dict[str, Any]:
 def _profile(request: Mapping[str, Any]) -> dict[str, Any]:
     """The time of each op over some runs; None where the runtime has no profiler."""
     (subject,) = _subjects(request)
-    session = subject.open()
+    session = subject.start()
     if not hasattr(session, "profile"):
         return {"ops": None}
     return {"ops": [asdict(op) for op in session.profile(request["runs"])]}

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Judgement, Score, SplitName
+from edgekit.core.device import DeviceSpec
 from edgekit.core.measurement import Latency, Measurements, Memory
 from edgekit.core.notes import Note
 from edgekit.core.runner import Placement, Session
 from edgekit.core.target import Target
 from edgekit.engine.bench import BenchModel, compare_latency, measure_memory, placement
+from edgekit.engine.device_session import open_on_device
 from edgekit.engine.files import size_bytes
 from edgekit.engine.models import describe, paths_of
 from edgekit.engine.progress import Progress
@@ -54,11 +56,12 @@ _CHUNK, _CHUNK_BYTES = 256, 2**26
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and the runtime, with its options, that it runs on."""
+    """A model and the runtime, with its options, that it runs on; here, or on a device."""
 
     artifact: Artifact
     runner: str
     options: Any
+    device: DeviceSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Pair:
 def on_target(artifact: Artifact, target: Target) -> Subject:
     """A model on a target's runtime; one of another format on that format's natural runner."""
     if artifact.format == target.format or target.opens(artifact.format):
-        return Subject(artifact, target.runner, target.options)
+        return Subject(artifact, target.runner, target.options, target.device)
     runner = natural_runner(artifact.format)
     return Subject(artifact, runner, catalog.load("runners", runner).Options())
 
@@ -283,11 +286,25 @@ def _output_orders(
 
 
 def open_session(subject: Subject) -> Session:
-    """Opens a model on its target's runtime."""
+    """Opens a model on its target's runtime, on the target's device where it has one."""
     runner = catalog.load("runners", subject.runner)
     signature = describe(subject.artifact).signature
+    if subject.device is not None:
+        return open_on_device(
+            subject.device,
+            _files(subject.artifact),
+            format=subject.artifact.format,
+            signature=signature,
+            options=dataclasses.asdict(subject.options),
+        )
     session: Session = runner.open(subject.artifact.path, signature, subject.options)
     return session
+
+
+def _files(artifact: Artifact) -> dict[str, Path]:
+    """A model and the files that belong to it, by the names that they have beside each other."""
+    own, *parts = paths_of(artifact)
+    return {own.name: own, **{part.relative_to(own.parent).as_posix(): part for part in parts}}
 
 
 def bench_model(subject: Subject) -> BenchModel:
@@ -298,6 +315,8 @@ def bench_model(subject: Subject) -> BenchModel:
         signature=describe(subject.artifact).signature,
         runner=subject.runner,
         options=dataclasses.asdict(subject.options),
+        device=subject.device,
+        files=_files(subject.artifact) if subject.device is not None else {},
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "FRAMEWORKS",
+    "MODULES",
     "PREDICTS",
     "UNREAL",
     "LitertSession",
@@ -34,6 +35,7 @@ __all__ = [
 
 FORMATS = ("tflite",)
 PREDICTS = ("tflite",)
+MODULES: tuple[str, ...] = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 FRAMEWORKS: frozenset[str] = frozenset()
 UNREAL = ""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "FRAMEWORKS",
+    "MODULES",
     "PREDICTS",
     "UNREAL",
     "NullSession",
@@ -30,6 +31,7 @@ __all__ = [
 
 FORMATS = ("keras", "onnx", "tflite")
 PREDICTS: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ()
 FRAMEWORKS: frozenset[str] = frozenset()
 UNREAL = "the null runner invents its outputs"
 

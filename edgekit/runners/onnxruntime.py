@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "FRAMEWORKS",
+    "MODULES",
     "PREDICTS",
     "UNREAL",
     "OnnxruntimeSession",
@@ -34,6 +35,7 @@ __all__ = [
 
 FORMATS = ("onnx", "ort")
 PREDICTS = ("onnx", "ort")
+MODULES: tuple[str, ...] = ("onnxruntime",)
 FRAMEWORKS = frozenset({"onnxruntime"})
 UNREAL = ""
 

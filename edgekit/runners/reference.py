@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "FRAMEWORKS",
+    "MODULES",
     "PREDICTS",
     "UNREAL",
     "KerasSession",
@@ -31,6 +32,7 @@ __all__ = [
 
 FORMATS = ("keras", "tflite")
 PREDICTS = ("keras",)
+MODULES: tuple[str, ...] = ()
 FRAMEWORKS = frozenset({"tensorflow"})
 UNREAL = ""
 """What this runner has to import, so that a measuring process is not clean with it."""
