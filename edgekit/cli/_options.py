@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from edgekit.core.report import Report
+    from edgekit.core.runner import Placement
     from edgekit.engine.compress import DataRequest
     from edgekit.engine.progress import Bar, Progress
 
@@ -23,7 +25,9 @@ __all__ = [
     "force",
     "inputs",
     "model",
+    "on",
     "out",
+    "placement_lines",
     "print_json",
     "print_report",
     "progress",
@@ -50,6 +54,12 @@ seed = click.option(
     help="Splits, training, sampling.",
 )
 threads = click.option("--threads", type=click.IntRange(1, 64), help="Threads of the runtime.")
+on = click.option(
+    "--on",
+    metavar="DEVICE",
+    help="Run there: ssh://[user@]host[:port][/dir], adb:SERIAL, a name in edgekit.toml, or "
+    "this-machine.",
+)
 force = click.option("--force", is_flag=True, help="Replace an output that exists.")
 quiet = click.option("--quiet", is_flag=True, help="No progress bars.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -118,6 +128,21 @@ def print_report(report: Report, *, as_json: bool) -> None:
         return
     text = catalog.load("reporters", "terminal").render(report, color=use_color())
     click.echo(text.rstrip("\n"))
+
+
+def placement_lines(placed: Placement) -> list[str]:
+    """How many ops run where, and why which of them do not run elsewhere."""
+    if not placed.ops:
+        return [f"  placement   unmeasured: {placed.reason}"]
+    where = Counter(op.where for op in placed.ops)
+    reasons = Counter((op.where, op.kind, op.reason) for op in placed.ops if op.reason)
+    return [
+        "  placement   " + ", ".join(f"{name} {count}" for name, count in where.items()),
+        *(
+            f"              {place}: {count} {kind}: {reason}"
+            for (place, kind, reason), count in reasons.items()
+        ),
+    ]
 
 
 def progress(*, quiet: bool) -> Progress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 
 import click
 
@@ -27,6 +26,7 @@ _MOST_TIMES = 5
 @click.option("--profile", is_flag=True, help="The time of each op, where the runtime says it.")
 @options.seed
 @options.threads
+@options.on
 @options.as_json
 @options.quiet
 def command(
@@ -40,6 +40,7 @@ def command(
     profile: bool,
     seed: int,
     threads: int | None,
+    on: str | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -53,6 +54,7 @@ def command(
         seed=seed,
         inputs=inputs,
         threads=threads,
+        on=on,
         with_profile=profile,
         bars=options.progress(quiet=quiet),
     )
@@ -92,7 +94,7 @@ def _lines(model: str, found: Measurements) -> list[str]:
         lines.append(f"  memory      unmeasured: {memory.reason}")
     else:
         lines.append(f"  memory      {format_bytes(memory.peak_bytes)} peak of {memory.process}")
-    return lines + _placement(found)
+    return lines + options.placement_lines(found.placement)
 
 
 def _profile(times: tuple[OpTime, ...]) -> list[str]:
@@ -114,16 +116,3 @@ def _limits(verdicts: tuple[Verdict, ...]) -> list[str]:
         f"limit {verdict.bound:g} ({verdict.source})"
         for verdict in verdicts
     ]
-
-
-def _placement(found: Measurements) -> list[str]:
-    placed = found.placement
-    if not placed.ops:
-        return [f"  placement   unmeasured: {placed.reason}"]
-    where = Counter(op.where for op in placed.ops)
-    lines = ["  placement   " + ", ".join(f"{name} {count}" for name, count in where.items())]
-    for (kind, place, reason), count in Counter(
-        (op.kind, op.where, op.reason) for op in placed.ops if op.reason
-    ).items():
-        lines.append(f"              {place}: {count} {kind}: {reason}")
-    return lines

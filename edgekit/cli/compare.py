@@ -17,6 +17,7 @@ __all__ = ["command"]
 @options.inputs
 @options.seed
 @options.threads
+@options.on
 @options.as_json
 @options.quiet
 def command(
@@ -30,6 +31,7 @@ def command(
     inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
+    on: str | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -47,6 +49,7 @@ def command(
         inputs=inputs,
         seed=seed,
         threads=threads,
+        on=on,
         bars=options.progress(quiet=quiet),
         words=("compare", first, second),
     )

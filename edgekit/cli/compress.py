@@ -20,6 +20,7 @@ __all__ = ["command"]
 @options.inputs
 @options.seed
 @options.threads
+@options.on
 @options.as_json
 @options.force
 @options.quiet
@@ -35,14 +36,16 @@ def command(
     inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
+    on: str | None,
     as_json: bool,
     force: bool,
     quiet: bool,
 ) -> int:
     """Compresses MODEL (a file, a SavedModel folder, or zoo:NAME) and writes DIR.
 
-    DIR gets the model and report.json, report.md, report.html. Exit code 1 says that a limit of
-    the recipe or the target is broken, 3 that one could not be measured.
+    DIR gets the model, model.ekb (the bundle for a device) and report.json, report.md, report.html.
+    Exit code 1 says that a limit of the recipe or the target is broken, 3 that one could not be
+    measured.
     """
     from edgekit.engine.compress import compress
 
@@ -55,6 +58,7 @@ def command(
         seed=seed,
         inputs=inputs,
         threads=threads,
+        on=on,
         force=force,
         bars=options.progress(quiet=quiet),
     )

@@ -15,12 +15,18 @@ __all__ = ["command"]
 
 @click.command("doctor")
 @click.option("--target", metavar="T", help="Only this target; exit code 3 if it does not work.")
+@click.option("--install", "do_install", is_flag=True, help="Make what --target needs to run here.")
 @options.as_json
-def command(target: str | None, as_json: bool) -> int:
+@options.quiet
+def command(target: str | None, do_install: bool, as_json: bool, quiet: bool) -> int:
     """Runs a tiny model on each runtime: what imports may still not work."""
-    from edgekit.engine.doctor import check_environments, check_extras, check_targets
+    from edgekit.engine.doctor import check_environments, check_extras, check_targets, install
     from edgekit.frameworks.files import cache_root
 
+    if do_install:
+        if target is None:
+            raise click.UsageError("--install makes what one target needs; name it with --target")
+        install(target, options.progress(quiet=quiet))
     targets = check_targets(target)
     extras = () if target else check_extras()
     environments = () if target else check_environments()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +13,9 @@ from edgekit.core.description import Description
 from edgekit.text import clean
 from edgekit.units import format_bytes
 
+if TYPE_CHECKING:
+    from edgekit.engine.fit import Fit
+
 __all__ = ["command"]
 
 _TOP = 20
@@ -22,17 +24,43 @@ _TOP = 20
 
 @click.command("inspect")
 @options.model
+@click.option("--target", metavar="T", help="Say what of it this target cannot run, and why.")
 @options.as_json
-def command(model: str, as_json: bool) -> None:
-    """Reads MODEL without running it."""
-    from edgekit.engine.models import describe, open_artifact
+def command(model: str, target: str | None, as_json: bool) -> int:
+    """Reads MODEL without running it.
 
-    artifact = open_artifact(Path(model))
-    found = describe(artifact)
+    With --target the exit code is 1 where the target cannot run it.
+    """
+    from edgekit.engine.models import describe
+    from edgekit.engine.open_model import open_model
+
+    artifact = open_model(model)
+    found, held = describe(artifact), _held(artifact, target) if target else None
     if as_json:
-        options.print_json(_plain(artifact, found))
+        of_target = {"fit": {**dataclasses.asdict(held), "runs": held.runs}} if held else {}
+        options.print_json({**_plain(artifact, found), **of_target})
     else:
-        click.echo("\n".join(clean(line, most=400) for line in _lines(artifact, found)))
+        lines = [*_lines(artifact, found), *(_fit(held) if held else ())]
+        click.echo("\n".join(clean(line, most=400) for line in lines))
+    return 0 if held is None or held.runs else 1
+
+
+def _held(artifact: Artifact, target: str) -> Fit:
+    from edgekit.core.target import load_target
+    from edgekit.engine.fit import fit
+
+    return fit(artifact, load_target(target))
+
+
+def _fit(held: Fit) -> list[str]:
+    """What the target makes of the model: what its file says, and what its runtime did."""
+    lines = [f"on {held.target}"]
+    for misfit in held.misfits:
+        lines.append(f"  cannot run  {misfit.count} {misfit.what}: {misfit.reason}")
+        lines.append(f"              what to change: {misfit.advice}")
+    if held.problem:
+        lines.append(f"  cannot run  {held.problem}")
+    return lines + options.placement_lines(held.placement)
 
 
 def _plain(artifact: Artifact, found: Description) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from edgekit.text import clean
 from edgekit.units import format_share, share_digits
 
 if TYPE_CHECKING:
+    from edgekit.engine.compress import DataRequest
+    from edgekit.engine.progress import Progress
     from edgekit.engine.validate import Validation
 
 __all__ = ["command"]
@@ -20,40 +22,62 @@ __all__ = ["command"]
 
 @click.command("validate")
 @options.model
-@options.data_options(required=True)
+@options.data_options(required=False)
 @click.option("--target", metavar="T", help="A target's name or TOML file.")
+@click.option(
+    "--targets", metavar="T,T,...", help="Run it on all of these, and say how they differ."
+)
 @click.option("--reference", metavar="MODEL2", help="What to compare with, sample by sample.")
 @options.inputs
 @options.seed
 @options.threads
+@options.on
 @options.as_json
 @options.quiet
 def command(
     model: str,
-    data: str,
+    data: str | None,
     data_options: str,
     task: str | None,
     output: str | None,
     target: str | None,
+    targets: str | None,
     reference: str | None,
     inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
+    on: str | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Runs MODEL over the test split of --data; with --reference, both models side by side.
 
-    Limits are judged only with --reference: the exit code is then as of compress.
+    Limits are judged only with --reference: the exit code is then as of compress. With --targets
+    the golden samples of a bundle and the test split run on every target that works here; the exit
+    code is 3 where one does not.
     """
     from edgekit.engine.validate import compare_models, validate
 
     request = options.data_request(data, data_options, task, output)
-    assert request is not None, "--data is required"
     bars = options.progress(quiet=quiet)
+    if targets is not None:
+        for name, value in (("--target", target), ("--reference", reference), ("--on", on)):
+            if value is not None:
+                raise click.UsageError(f"{name} and --targets: give one of the two")
+        names = [name.strip() for name in targets.split(",") if name.strip()]
+        return _many(model, names, request, seed=seed, threads=threads, as_json=as_json, bars=bars)
+    if request is None:
+        raise click.UsageError("Missing option '--data'.")
     if reference is None:
         found = validate(
-            model, data=request, target=target, inputs=inputs, seed=seed, threads=threads, bars=bars
+            model,
+            data=request,
+            target=target,
+            inputs=inputs,
+            seed=seed,
+            threads=threads,
+            on=on,
+            bars=bars,
         )
         if as_json:
             options.print_json(_plain(found))
@@ -72,10 +96,34 @@ def command(
         inputs=inputs,
         seed=seed,
         threads=threads,
+        on=on,
         bars=bars,
     )
     options.print_report(report, as_json=as_json)
     return report.exit_code
+
+
+def _many(
+    model: str,
+    targets: list[str],
+    request: DataRequest | None,
+    *,
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    bars: Progress,
+) -> int:
+    from edgekit.cli._matrix import lines
+    from edgekit.engine.matrix import validate_on
+
+    if not targets:
+        raise click.UsageError("--targets names no target")
+    found = validate_on(model, targets, data=request, seed=seed, threads=threads, bars=bars)
+    if as_json:
+        options.print_json(dataclasses.asdict(found))
+    else:
+        click.echo("\n".join(clean(line, most=400) for line in lines(found)))
+    return found.exit_code
 
 
 def _plain(found: Validation) -> dict[str, Any]:

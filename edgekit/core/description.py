@@ -15,7 +15,8 @@ class Op:
     """One operation. `dtypes` are those of its activations (inputs and outputs, no weights).
 
     `kind` is the format's own name (CONV_2D, Conv, Conv2D); `name` tells this op from its likes
-    and is what a `skip` pattern matches. `macs` is None where no rule counts them.
+    and is what a `skip` pattern matches. `macs` is None where no rule counts them. `version` is the
+    one that a runtime must have, in formats that count them.
     """
 
     index: int
@@ -24,6 +25,7 @@ class Op:
     dtypes: tuple[str, ...]
     macs: int | None = None
     is_custom: bool = False
+    version: int | None = None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ class Device(Protocol):
     """What a module in `edgekit/devices/` has; `Options` is a frozen dataclass: keys of `[device]`.
 
     A way that is named by an address also has `parse(address) -> Options`: what `--on
-    SCHEME:ADDRESS` means, `SCHEMES` being the schemes that it answers to.
+    SCHEME:ADDRESS` means, `SCHEMES` being the schemes that it answers to and `FORM` how they look.
+    `IS_HERE = True` says that it is this very machine, whose times compare.
     """
 
     Options: type

@@ -25,6 +25,8 @@ __all__ = [
 BY_DATA = ("max_accuracy_drop", "min_agreement", "min_p_worse")
 """The limits that validation data decides."""
 
+_OF_A_MACHINE = ("max_latency", "max_latency_ratio", "max_memory")
+
 Status = Literal["pass", "fail", "unmeasured"]
 
 
@@ -93,19 +95,23 @@ def judge(
     *,
     reference: Measurements | None = None,
     unjudged: str = "no validation data was given (--data)",
+    elsewhere: str = "",
 ) -> tuple[Verdict, ...]:
     """Holds every limit against what was measured.
 
     A latency ratio breaks its limit when the whole 95 % interval lies above it: on a shared machine
     the point estimate alone would cry wolf. Every other limit is judged on the value itself.
-    `unjudged` is the reason where there is no judgement.
+    `unjudged` is the reason where there is no judgement, `elsewhere` why times and memory are those
+    of another machine than the one that the limits are of.
     """
     verdicts = []
     for sourced in limits:
         for item in fields(sourced.limits):
             bound = getattr(sourced.limits, item.name)
             if bound is not None:
-                if item.name == "max_compressed_ratio":
+                if elsewhere and item.name in _OF_A_MACHINE:
+                    observed = _Observed(None, reason=elsewhere)
+                elif item.name == "max_compressed_ratio":
                     observed = _compressed(result, reference)
                 else:
                     observed = _observe(item.name, result, judgement, unjudged)

@@ -13,6 +13,7 @@ from edgekit.core.limits import Limits, SourcedLimits
 from edgekit.core.recipe import toml_names, toml_path
 from edgekit.core.schema import build, read_toml
 from edgekit.errors import UsageError, did_you_mean
+from edgekit.units import Bytes
 
 __all__ = ["Board", "Target", "default_target", "load_target"]
 
@@ -38,8 +39,8 @@ class Target:
     `device` is what models run on where that is not this process. `machines` are the processors
     (`platform.machine()`) that a bundle for this target runs on, `runtimes` the Python modules that
     may run it there, `delegates` what is tried there in turn before the CPU, `boards` what to
-    install on which system. `dtypes` (empty: any) and `op_table` say what it can run; `executed`
-    says on what it really ran.
+    install on which system. `dtypes` (empty: any), `op_table` and `ram` (bytes) say what it can
+    run; `executed` says on what it really ran.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Target:
     boards: tuple[Board, ...] = ()
     dtypes: tuple[str, ...] = ()
     op_table: str = ""
+    ram: int | None = None
     executed: tuple[str, ...] = ()
 
     def opens(self, format: str) -> bool:
@@ -79,6 +81,7 @@ class _File:
     board: tuple[Board, ...] = ()
     dtypes: tuple[str, ...] = ()
     op_table: str = ""
+    ram: Bytes | None = None
     executed: tuple[str, ...] = ()
 
 
@@ -118,6 +121,7 @@ def load_target(name_or_path: str, *, overrides: Mapping[str, Any] | None = None
         boards=file.board,
         dtypes=file.dtypes,
         op_table=file.op_table,
+        ram=file.ram,
         executed=file.executed,
     )
 

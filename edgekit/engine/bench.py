@@ -50,7 +50,7 @@ def compare_latency(
     """
     models = (reference, result)
     samples = (inputs if reference_inputs is None else reference_inputs, inputs)
-    if reference.device != result.device:
+    if not bench_device.share_a_machine(reference, result):
         return _each_alone(models, samples, seconds=seconds, reason="they run on two machines")
     try:
         runs = _time(models, samples, seconds=seconds, processes=processes)

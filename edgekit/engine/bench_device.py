@@ -18,7 +18,16 @@ from edgekit.units import format_bytes
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["measure_memory", "placement", "time_models", "untimed"]
+__all__ = ["measure_memory", "placement", "share_a_machine", "time_models", "untimed"]
+
+
+def share_a_machine(one: BenchModel, other: BenchModel) -> bool:
+    """Whether the times of two models compare: on one device, or both on this machine by run.py."""
+    if one.device is None or other.device is None:
+        return one.device is other.device
+    if (one.device.via, one.device.options) == (other.device.via, other.device.options):
+        return True
+    return all(getattr(device_module(d), "IS_HERE", False) for d in (one.device, other.device))
 
 
 def untimed(model: BenchModel) -> str:

@@ -9,9 +9,13 @@ from importlib import metadata
 from edgekit.core import catalog
 from edgekit.core.recipe import toml_names
 from edgekit.core.target import load_target
+from edgekit.engine.device_session import device_module
+from edgekit.engine.progress import Progress
+from edgekit.engine.targets import unavailable
+from edgekit.errors import UsageError
 from edgekit.lazy import is_installed
 
-__all__ = ["Checkup", "check_environments", "check_extras", "check_targets"]
+__all__ = ["Checkup", "check_environments", "check_extras", "check_targets", "install"]
 
 _DISTRIBUTION = "edgekit-ml"
 _EXTRA = re.compile(r"^([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]")
@@ -31,9 +35,23 @@ def check_targets(target: str | None = None) -> tuple[Checkup, ...]:
     found = []
     for name in (target,) if target else toml_names("targets"):
         loaded = load_target(name)
-        problem = catalog.load("runners", loaded.runner).unavailable()
-        found.append(Checkup(loaded.name, loaded.summary, problem))
+        found.append(Checkup(loaded.name, loaded.summary, unavailable(loaded)))
     return tuple(found)
+
+
+def install(target: str, bars: Progress) -> None:
+    """Makes what a target needs on this machine to be run here, as far as a program can.
+
+    Raises:
+        UsageError: it needs nothing of that kind, or what the user has to install first.
+    """
+    loaded = load_target(target)
+    if loaded.device is None:
+        raise UsageError(
+            f"--install: target '{loaded.name}' needs no device of its own",
+            hint=unavailable(loaded) or "it works here already",
+        )
+    device_module(loaded.device).install(loaded.device.options, bars)
 
 
 def check_environments() -> tuple[Checkup, ...]:

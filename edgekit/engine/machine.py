@@ -17,11 +17,15 @@ class _UnknownError(Exception):
 
 
 def fingerprint(
-    packages: Mapping[str, str] | None = None, *, root: Path = Path("/")
+    packages: Mapping[str, str] | None = None,
+    *,
+    root: Path = Path("/"),
+    device: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Facts of this machine; each that cannot be had is None, with the reason under "unknown".
 
     `packages` are names and versions to put on record. `root` is where `proc` and `sys` lie.
+    `device` are the facts of the device that ran the models, where it was not this machine.
     """
     facts: dict[str, Callable[[], Any]] = {
         "cpu": lambda: _cpu(root),
@@ -43,6 +47,8 @@ def fingerprint(
             found[name], unknown[name] = None, _reason(error)
     found["packages"] = dict(packages or {})
     found["unknown"] = unknown
+    if device is not None:
+        found["device"] = dict(device)
     return found
 
 

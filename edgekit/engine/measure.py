@@ -49,6 +49,8 @@ __all__ = [
     "xz_bytes",
 ]
 
+Watch = Callable[[tuple["Array", ...], tuple["Array", ...]], None]
+
 _KNOWN_BYTES = 2**28
 _CHUNK, _CHUNK_BYTES = 256, 2**26
 """Samples that are in memory at a time; what bounds the memory of a validation."""
@@ -159,13 +161,15 @@ def judge_pair(
     bars: Progress,
     split: SplitName = "test",
     known: KnownOutputs | None = None,
+    watch: Watch | None = None,
 ) -> Judgement:
     """Runs both models over a split and compares what they say, sample by sample.
 
-    `known` keeps the reference's outputs for the next call with the same reference and split.
+    `known` keeps the reference's outputs for the next call with the same reference and split;
+    `watch` is shown the outputs of both, batch by batch.
     """
     subjects = {"reference": reference, "result": result}
-    task = _run(subjects, data=data, bars=bars, split=split, known=known)
+    task = _run(subjects, data=data, bars=bars, split=split, known=known, watch=watch)
     judgement: Judgement = task.compare("reference", "result")
     return judgement
 
@@ -183,6 +187,7 @@ def _run(
     bars: Progress,
     split: SplitName,
     known: KnownOutputs | None = None,
+    watch: Watch | None = None,
 ) -> Any:
     task = data.new_task()
     order = _output_orders(subjects, data.judged)
@@ -202,6 +207,8 @@ def _run(
                 outputs[role] = tuple(found[index] for index in order[role])
             first = next(iter(inputs.values()))
             task.update(outputs, first, labels)
+            if watch is not None:
+                watch(outputs["reference"], outputs["result"])
             bar.advance(count)
             start += count
     return task

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit.core.artifact import Artifact
+from edgekit.engine.bundles import is_bundle, model_in_bundle
 from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
 from edgekit.engine.models import format_of, open_artifact
 from edgekit.errors import UsageError
@@ -19,12 +20,12 @@ __all__ = ["open_model"]
 
 
 def open_model(model: str, inputs: Sequence[str] = ()) -> Artifact:
-    """The artifact of a model file; `inputs` are NAME=1x3x224x224 each.
+    """The artifact of a model file or of a bundle; `inputs` are NAME=1x3x224x224 each.
 
     Raises:
         UsageError: not a model, an input that it has not, or a shape that contradicts its own.
     """
-    source = open_artifact(Path(model))
+    source = model_in_bundle(Path(model)) if is_bundle(Path(model)) else open_artifact(Path(model))
     if not inputs:
         return source
     module = format_of(source.format)

@@ -23,7 +23,7 @@ from edgekit.engine.measure import (
 from edgekit.engine.models import paths_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.validate import target_for
+from edgekit.engine.targets import elsewhere, target_for
 
 __all__ = ["Benchmark", "bench"]
 
@@ -57,6 +57,7 @@ def bench(
     seed: int = 0,
     inputs: Sequence[str] = (),
     threads: int | None = None,
+    on: str | None = None,
     with_profile: bool = False,
     bars: Progress = silent,
 ) -> Benchmark:
@@ -66,7 +67,7 @@ def bench(
         UsageError: the model does not run on the target.
     """
     artifact = open_model(model, inputs)
-    device = target_for(artifact, target, threads=threads)
+    device = target_for(artifact, target, threads=threads, on=on)
     artifact, opened = open_for(artifact, data, seed=seed)
     subject = on_target(artifact, device)
     if unreal_reason(subject):
@@ -91,5 +92,6 @@ def bench(
 
 
 def _judged(found: Measurements, profiled: tuple[OpTime, ...], device: Target) -> Benchmark:
-    verdicts = judge((device.limits,), found, None, unjudged="bench judges no accuracy")
+    unjudged, away = "bench judges no accuracy", elsewhere(device)
+    verdicts = judge((device.limits,), found, None, unjudged=unjudged, elsewhere=away)
     return Benchmark(found, profiled, verdicts)

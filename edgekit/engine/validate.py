@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
 from edgekit.core.limits import SourcedLimits, judge
 from edgekit.core.notes import Note
 from edgekit.core.report import DataFacts, Report
-from edgekit.core.target import Target, default_target, load_target
 from edgekit.engine.compress import DataRequest, data_facts, open_for, target_versions
 from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
@@ -29,8 +27,8 @@ from edgekit.engine.measure import (
 from edgekit.engine.models import describe, format_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
+from edgekit.engine.targets import device_facts, elsewhere, elsewhere_notes, target_for
 from edgekit.errors import UnmeasuredError, UsageError
-from edgekit.text import with_article
 from edgekit.version import __version__
 
 __all__ = ["Validation", "compare_models", "model_in", "validate"]
@@ -53,6 +51,7 @@ def validate(
     seed: int = 0,
     inputs: Sequence[str] = (),
     threads: int | None = None,
+    on: str | None = None,
     bars: Progress = silent,
 ) -> Validation:
     """Scores the file `model` on the test split of `data`, on a target's runtime.
@@ -61,7 +60,7 @@ def validate(
         UsageError: the model does not run on the target, or the data does not fit it.
     """
     artifact = open_model(model, inputs)
-    device = target_for(artifact, target, threads=threads)
+    device = target_for(artifact, target, threads=threads, on=on)
     artifact, opened = open_for(artifact, data, seed=seed)
     assert opened is not None, "data was given"
     subject = on_target(artifact, device)
@@ -75,7 +74,9 @@ def validate(
     facts = data_facts(opened)
     assert facts is not None, "data was given"
     return Validation(
-        score_one(subject, data=opened, bars=bars), facts, judged_output(subject, opened)
+        score_one(subject, data=opened, bars=bars),
+        facts,
+        (*elsewhere_notes(device), *judged_output(subject, opened)),
     )
 
 
@@ -88,6 +89,7 @@ def compare_models(
     seed: int = 0,
     inputs: Sequence[str] = (),
     threads: int | None = None,
+    on: str | None = None,
     bars: Progress = silent,
     words: Sequence[str] = (),
 ) -> Report:
@@ -101,7 +103,7 @@ def compare_models(
     """
     started = time.perf_counter()
     artifacts = [open_model(reference, inputs), open_model(model, inputs)]
-    device = target_for(artifacts[1], target, threads=threads)
+    device = target_for(artifacts[1], target, threads=threads, on=on)
     for index, artifact in enumerate(artifacts):
         artifacts[index], opened = open_for(artifact, data, seed=seed)
     pair = measure_pair(
@@ -119,7 +121,7 @@ def compare_models(
         target=device.name,
         seed=seed,
         edgekit_version=__version__,
-        machine=fingerprint(target_versions(device)),
+        machine=fingerprint(target_versions(device), device=device_facts(device)),
         steps=(),
         reference_artifact=artifacts[0],
         reference=pair.reference,
@@ -135,8 +137,12 @@ def compare_models(
             pair.judgement,
             reference=pair.reference,
             unjudged=why_unjudged(on_target(artifacts[1], device), opened),
+            elsewhere=elsewhere(device),
         ),
-        notes=judged_output(on_target(artifacts[1], device), opened) if pair.judgement else (),
+        notes=(
+            *elsewhere_notes(device),
+            *(judged_output(on_target(artifacts[1], device), opened) if pair.judgement else ()),
+        ),
         seconds={"validate": time.perf_counter() - started},
         command=_command(
             words or ("validate", model, "--reference", reference),
@@ -145,24 +151,9 @@ def compare_models(
             seed=seed,
             threads=threads,
             inputs=inputs,
+            on=on,
         ),
     )
-
-
-def target_for(artifact: Artifact, name: str | None, *, threads: int | None) -> Target:
-    """The named target, or the default one of the artifact's format.
-
-    Raises:
-        UsageError: the target takes another format.
-    """
-    target = load_target(name or default_target(artifact.format), overrides={"threads": threads})
-    if not target.opens(artifact.format):
-        raise UsageError(
-            f"model '{artifact.path}' is {with_article(artifact.format)} file, and target "
-            f"'{target.name}' takes {target.format}",
-            hint=f"edgekit convert {artifact.path} --to {target.format}",
-        )
-    return target
 
 
 def model_in(path: str) -> str:
@@ -192,10 +183,12 @@ def _command(
     seed: int,
     threads: int | None,
     inputs: Sequence[str],
+    on: str | None,
 ) -> str:
     words = ["edgekit", *words, *(data.words() if data else ())]
     words += [word for text in inputs for word in ("--input", text)]
     words += ["--target", target]
     words += ["--seed", str(seed)] if seed else []
     words += ["--threads", str(threads)] if threads else []
+    words += ["--on", on] if on else []
     return shlex.join(words)

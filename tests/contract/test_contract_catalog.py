@@ -29,11 +29,12 @@ REQUIRED = {
     "formats": "SUFFIXES sniff check digest parts describe read_scaling write_scaling",
     "techniques": "Parameters",
     "conversions": "Parameters check apply verify versions",
-    "runners": "FORMATS PREDICTS FRAMEWORKS UNREAL Options open unavailable versions",
+    "runners": "FORMATS PREDICTS MODULES FRAMEWORKS UNREAL Options open unavailable versions",
     "datasets": "Options load",
     "tasks": "suits check create",
     "zoo": "SETTINGS build",
     "reporters": "SUFFIX render",
+    "devices": "Options UNTIMED unavailable install connect describe",
 }
 
 

@@ -1,0 +1,144 @@
+"""Pack a model with all that runs and proves it on a device"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.cli import _options as options
+from edgekit.units import format_bytes
+
+if TYPE_CHECKING:
+    from edgekit.core.bundle import Manifest
+
+__all__ = ["command"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("bundle")
+@options.model
+@click.option("--target", metavar="T", help="A target's name or TOML file.")
+@click.option("--out", metavar="FILE.ekb", type=_PATH, help="The bundle to write.")
+@click.option("--to-folder", metavar="DIR", type=_PATH, help="Where to unpack the bundle.")
+@options.data_options(required=False)
+@click.option("--labels", metavar="FILE", type=_PATH, help="Names of the classes, one a line.")
+@click.option(
+    "--preprocess", metavar="FILE.toml", type=_PATH, help="The front end; keys of preprocess.json."
+)
+@click.option(
+    "--golden",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    help="Golden samples; 8, or fewer of a slow model, where not given.",
+)
+@options.inputs
+@options.seed
+@options.threads
+@options.as_json
+@options.force
+def command(
+    model: str,
+    target: str | None,
+    out: Path | None,
+    to_folder: Path | None,
+    data: str | None,
+    data_options: str,
+    task: str | None,
+    output: str | None,
+    labels: Path | None,
+    preprocess: Path | None,
+    golden: int | None,
+    inputs: tuple[str, ...],
+    seed: int,
+    threads: int | None,
+    as_json: bool,
+    force: bool,
+) -> None:
+    """Packs MODEL (a file, or a folder that compress wrote) into a bundle, --out FILE.ekb.
+
+    Where MODEL is a bundle, --to-folder checks and unpacks it. Run there: python3 run.py selftest.
+    """
+    from edgekit.engine.bundles import Extras, is_bundle
+
+    if is_bundle(Path(model)):
+        given = {
+            "--target": target,
+            "--out": out,
+            "--data": data,
+            "--data-options": data_options,
+            "--task": task,
+            "--output": output,
+            "--labels": labels,
+            "--preprocess": preprocess,
+            "--golden": golden,
+            "--input": inputs,
+            "--threads": threads,
+        }
+        _unpack(Path(model), to_folder, given, as_json=as_json, force=force)
+        return
+    if out is None:
+        raise click.UsageError("--out FILE.ekb is missing")
+    from edgekit.engine.bundling import bundle, unpack
+
+    request = options.data_request(data, data_options, task, output) if data else None
+    if request is None and (data_options or output):
+        options.data_request(data, data_options, task, output)
+    made = bundle(
+        model,
+        out=out,
+        target=target,
+        data=request,
+        extras=Extras(labels, preprocess, golden, task),
+        inputs=inputs,
+        threads=threads,
+        seed=seed,
+        force=force,
+    )
+    if to_folder is not None:
+        unpack(out, to_folder, force=force)
+    if as_json:
+        _print_json(out, made.manifest, sha256=made.sha256, size_bytes=made.size_bytes)
+        return
+    click.echo(f"wrote {out}: {format_bytes(made.size_bytes)}, SHA-256 {made.sha256[:16]}")
+    _print_facts(made.manifest, to_folder)
+
+
+def _unpack(
+    bundle: Path, folder: Path | None, given: dict[str, Any], *, as_json: bool, force: bool
+) -> None:
+    from edgekit.engine.bundling import unpack
+
+    if folder is None:
+        raise click.UsageError(f"'{bundle}' is a bundle already: --to-folder DIR unpacks it")
+    for name, value in given.items():
+        if value not in (None, "", ()):
+            raise click.UsageError(f"{name} changes nothing in a bundle that is made already")
+    manifest = unpack(bundle, folder, force=force)
+    if as_json:
+        _print_json(bundle, manifest, folder=str(folder))
+    else:
+        _print_facts(manifest, folder)
+
+
+def _print_json(bundle: Path, manifest: Manifest, **more: Any) -> None:
+    from edgekit.core.strict_json import plain
+
+    options.print_json({"path": str(bundle), **more, "manifest": plain(manifest)})
+
+
+def _print_facts(manifest: Manifest, folder: Path | None) -> None:
+    from edgekit.text import clean
+
+    golden = manifest.golden
+    lines = [
+        f"  {manifest.name} for {manifest.target.name}, {manifest.model.format}, "
+        f"{format_bytes(manifest.model.size_bytes)}",
+        f"  golden: {golden.count} samples, {golden.source}; {golden.kernels} kernels, "
+        f"{golden.made_with}",
+    ]
+    if folder is not None:
+        lines.append(f"unpacked to {folder}: python3 {folder / 'run.py'} selftest")
+    click.echo("\n".join(clean(line, most=400) for line in lines))

@@ -1,0 +1,315 @@
+"""One model on many targets: the same inputs everywhere, held against the reference kernels."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit.core import catalog
+from edgekit.core.artifact import Artifact, TensorSpec
+from edgekit.core.data import Judgement
+from edgekit.core.device import DeviceSpec
+from edgekit.core.measurement import Memory
+from edgekit.core.target import Target, load_target
+from edgekit.engine.bench import compare_latency, measure_memory
+from edgekit.engine.bundles import Bundle, is_bundle, open_bundle
+from edgekit.engine.compress import DataRequest, open_for
+from edgekit.engine.device_session import device_module
+from edgekit.engine.measure import (
+    KnownOutputs,
+    Subject,
+    bench_inputs,
+    bench_model,
+    judge_pair,
+    on_target,
+    open_session,
+)
+from edgekit.engine.models import describe
+from edgekit.engine.open_model import open_model
+from edgekit.engine.progress import Progress, silent
+from edgekit.engine.targets import check_runs
+from edgekit.engine.work import natural_runner
+from edgekit.errors import EdgekitError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+    from edgekit.engine.data import LoadedData
+
+__all__ = ["Matrix", "Row", "validate_on"]
+
+_ORACLE, _HOST = "reference", "host"
+_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one target made of the model; `problem` is why it could not be run there.
+
+    `max_lsb` is the largest difference to the reference kernels over integer outputs, in steps of
+    the output's scale; `max_relative` that over float outputs, relative to the largest absolute
+    value of the output. `latency_ratio` is to the first target that is timed on this machine.
+    """
+
+    target: str
+    where: str
+    problem: str = ""
+    runtime: str = ""
+    judgement: Judgement | None = None
+    samples: int = 0
+    max_lsb: int | None = None
+    max_relative: float | None = None
+    latency_ratio: float | None = None
+    latency_ci95: tuple[float, float] | None = None
+    latency_note: str = ""
+    median_ns: int | None = None
+    memory: Memory | None = None
+    placement: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One model on many targets, keyed by its digest; all rows are held against `oracle`."""
+
+    model: str
+    digest: str
+    oracle: str
+    inputs: str
+    rows: tuple[Row, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """3 where a target could not be run, else 0."""
+        return 3 if any(row.problem for row in self.rows) else 0
+
+
+def validate_on(
+    model: str,
+    targets: Sequence[str],
+    *,
+    data: DataRequest | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    bars: Progress = silent,
+) -> Matrix:
+    """Runs the golden inputs of a bundle, and the test split of `data`, on every target.
+
+    What a bundle carries to the device, `run.py`, is what runs everywhere, also on this machine. A
+    target that does not work here has its reason in the row; the others go on.
+
+    Raises:
+        UsageError: no such target, a model that is no file of theirs, or data that does not fit.
+    """
+    bundle = open_bundle(Path(model)) if is_bundle(Path(model)) else None
+    artifact = bundle.artifact if bundle else open_model(model)
+    loaded = [
+        _through_run_py(load_target(name, overrides={"threads": threads})) for name in targets
+    ]
+    for target in loaded:
+        if not target.opens(artifact.format):
+            raise UsageError(
+                f"--targets: '{target.name}' takes {target.format}, and the model is "
+                f"{artifact.format}",
+                hint="name targets of one format",
+            )
+    artifact, opened = open_for(artifact, data, seed=seed)
+    oracle = _oracle(artifact)
+    shared = _Shared(artifact, oracle, opened, _golden(bundle), seed, bars)
+    rows = [_row(target, shared) for target in loaded]
+    return Matrix(
+        model=artifact.name,
+        digest=artifact.digest,
+        oracle=f"the runner '{oracle.runner}' on {platform.machine()}",
+        inputs=_inputs_text(bundle, opened),
+        rows=tuple(_timed(loaded, rows, shared)),
+    )
+
+
+@dataclass
+class _Shared:
+    """What all rows have in common."""
+
+    artifact: Artifact
+    oracle: Subject
+    data: LoadedData | None
+    golden: tuple[tuple[Array, ...], ...] | None
+    seed: int
+    bars: Progress
+    known: KnownOutputs = field(default_factory=KnownOutputs)
+
+    def subject(self, target: Target) -> Subject:
+        return on_target(self.artifact, target)
+
+
+def _through_run_py(target: Target) -> Target:
+    """On this machine too a target runs by the file that its bundle carries."""
+    if target.device is not None or not target.runtimes:
+        return target
+    options = catalog.load("devices", _HOST).Options()
+    spec = DeviceSpec(_HOST, options, target.name, target.runtimes, target.delegates)
+    return dataclasses.replace(target, device=spec)
+
+
+def _oracle(artifact: Artifact) -> Subject:
+    """The reference kernels where the format has them, else the natural runner."""
+    reference = catalog.load("runners", _ORACLE)
+    name = _ORACLE if artifact.format in reference.FORMATS else natural_runner(artifact.format)
+    return Subject(artifact, name, catalog.load("runners", name).Options())
+
+
+def _golden(bundle: Bundle | None) -> tuple[tuple[Array, ...], ...] | None:
+    return bundle.golden() if bundle is not None else None
+
+
+def _inputs_text(bundle: Bundle | None, data: LoadedData | None) -> str:
+    parts = []
+    if bundle is not None:
+        parts.append(f"{bundle.manifest.golden.count} golden samples")
+    if data is not None:
+        parts.append(f"{data.split_sizes['test']} test samples of {data.dataset.name}")
+    return " and ".join(parts) or "none: give --data, or a bundle"
+
+
+def _row(target: Target, shared: _Shared) -> Row:
+    where = _where(target)
+    try:
+        check_runs(target)
+        differences = _Differences(describe(shared.artifact).signature.outputs)
+        subject = shared.subject(target)
+        with closing(open_session(subject)) as session:
+            placed = session.placement()
+            if shared.golden is not None:
+                inputs, expected = shared.golden
+                differences.add(expected, session.run(inputs))
+            facts: Mapping[str, Any] = getattr(session, "facts", {})
+        judgement = None
+        if shared.data is not None:
+            judgement = judge_pair(
+                shared.oracle,
+                subject,
+                data=shared.data,
+                bars=shared.bars,
+                known=shared.known,
+                watch=differences.add_real,
+            )
+    except EdgekitError as error:
+        return Row(target.name, where, problem=f"{error.message}{_hint(error)}")
+    return Row(
+        target=target.name,
+        where=where,
+        runtime=f"{facts.get('runtime', '')} {facts.get('version', '')}".strip(),
+        judgement=judgement,
+        samples=differences.samples,
+        max_lsb=differences.lsb,
+        max_relative=differences.relative,
+        placement=dict(Counter(op.where for op in placed.ops)),
+    )
+
+
+def _hint(error: EdgekitError) -> str:
+    return f" ({error.hint})" if error.hint else ""
+
+
+def _where(target: Target) -> str:
+    if target.device is None:
+        return f"this machine ({platform.machine()})"
+    return device_module(target.device).describe(target.device.options)
+
+
+@dataclass
+class _Differences:
+    """The largest differences of all outputs that were compared."""
+
+    specs: tuple[TensorSpec, ...]
+    lsb: int | None = None
+    relative: float | None = None
+    samples: int = 0
+
+    def add(self, expected: Iterable[Array], found: Iterable[Array]) -> None:
+        """Takes outputs in the model's own dtypes."""
+        import numpy as np
+
+        for spec, want, have in zip(self.specs, expected, found, strict=True):
+            if want.dtype.kind in "iu":
+                self._integers(want.astype(np.int64) - have.astype(np.int64))
+            else:
+                self._floats(want.astype(np.float64), have.astype(np.float64))
+            self.samples += len(want) if spec is self.specs[0] else 0
+
+    def add_real(self, expected: Sequence[Array], found: Sequence[Array]) -> None:
+        """Takes real values, as tasks judge them; the judged output comes first."""
+        import numpy as np
+
+        for want, have in zip(expected, found, strict=True):
+            spec = self._spec_of(want)
+            if spec is not None and spec.quantization is not None:
+                steps = (
+                    want.astype(np.float64) - have.astype(np.float64)
+                ) / spec.quantization.scale
+                self._integers(np.rint(steps).astype(np.int64))
+            else:
+                self._floats(want.astype(np.float64), have.astype(np.float64))
+        self.samples += len(expected[0])
+
+    def _spec_of(self, array: Array) -> TensorSpec | None:
+        """The spec of an output by its shape; None where several could be meant."""
+        if len(self.specs) == 1:
+            return self.specs[0]
+        fits = [spec for spec in self.specs if len(spec.shape) == array.ndim]
+        scales = {spec.quantization for spec in fits}
+        return fits[0] if len(scales) == 1 else None
+
+    def _integers(self, steps: Any) -> None:
+        worst = int(abs(steps).max(initial=0))
+        self.lsb = max(self.lsb or 0, worst)
+
+    def _floats(self, want: Any, have: Any) -> None:
+        import numpy as np
+
+        largest = float(np.abs(want).max(initial=0)) or 1.0
+        worst = float(np.abs(want - have).max(initial=0)) / largest
+        self.relative = max(self.relative or 0.0, worst)
+
+
+def _timed(targets: Sequence[Target], rows: Sequence[Row], shared: _Shared) -> Iterable[Row]:
+    """Latency against the first target that runs on this machine, side by side; and memory."""
+    base: tuple[Target, Row] | None = None
+    for target, row in zip(targets, rows, strict=True):
+        module = device_module(target.device) if target.device is not None else None
+        if row.problem or module is None:
+            yield row
+            continue
+        if module.UNTIMED:
+            yield dataclasses.replace(
+                row, latency_note=module.UNTIMED, memory=Memory("unmeasured", module.UNTIMED)
+            )
+            continue
+        is_here = bool(getattr(module, "IS_HERE", False))
+        base = base or ((target, row) if is_here else None)
+        against = base[0] if base is not None and is_here else target
+        yield _measured(row, target, against, shared)
+
+
+def _measured(row: Row, target: Target, base: Target, shared: _Shared) -> Row:
+    subject = shared.subject(target)
+    sample = bench_inputs(subject, shared.data, seed=shared.seed)
+    model, against = bench_model(subject), bench_model(shared.subject(base))
+    with shared.bars(f"latency on {target.name}", 1):
+        first, second = compare_latency(against, model, inputs=sample, seconds=_SECONDS)
+    memory = measure_memory(model, inputs=sample)
+    if first.kind != "measured" or second.median_ns is None:
+        return dataclasses.replace(row, latency_note=second.reason, memory=memory)
+    return dataclasses.replace(
+        row,
+        latency_ratio=second.ratio_to_reference,
+        latency_ci95=second.ratio_ci95,
+        latency_note=second.reason,
+        median_ns=round(statistics.median(second.samples_ns)),
+        memory=memory,
+    )
