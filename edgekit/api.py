@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from edgekit.core.data import Score
     from edgekit.core.description import Description
     from edgekit.core.report import Report
+    from edgekit.engine.bundling import Made
     from edgekit.engine.convert import Conversion
     from edgekit.engine.singles import Benchmark
 
-__all__ = ["bench", "compress", "convert", "inspect", "validate"]
+__all__ = ["bench", "bundle", "compress", "convert", "inspect", "validate"]
 
 
 def compress(
@@ -35,6 +36,7 @@ def compress(
     hooks: Mapping[str, Any] | None = None,
     output: str | None = None,
     inputs: Sequence[str] = (),
+    on: str | None = None,
 ) -> Report:
     """Compresses a model for a target, writes it and its reports into `out`, returns the report.
 
@@ -63,6 +65,7 @@ def compress(
         bars=progress,
         hooks=hooks,
         inputs=inputs,
+        on=on,
     )
 
 
@@ -77,6 +80,7 @@ def validate(
     inputs: Sequence[str] = (),
     seed: int = 0,
     threads: int | None = None,
+    on: str | None = None,
 ) -> Score:
     """Scores a model file on the test split of `data`; the metric with its 95 % interval.
 
@@ -92,6 +96,7 @@ def validate(
         seed=seed,
         inputs=inputs,
         threads=threads,
+        on=on,
     )
     return found.score
 
@@ -105,6 +110,7 @@ def bench(
     inputs: Sequence[str] = (),
     seed: int = 0,
     threads: int | None = None,
+    on: str | None = None,
 ) -> Benchmark:
     """Measures latency (ns), memory and size (bytes) and placement of a model file.
 
@@ -115,7 +121,7 @@ def bench(
 
     request = _request(data, data_options)
     return singles.bench(
-        str(model), target=target, data=request, seed=seed, inputs=inputs, threads=threads
+        str(model), target=target, data=request, seed=seed, inputs=inputs, threads=threads, on=on
     )
 
 
@@ -147,6 +153,53 @@ def convert(
         conversion_options=conversion_options,
         seed=seed,
         inputs=inputs,
+        force=force,
+    )
+
+
+def bundle(
+    model: str | Path,
+    *,
+    out: str | Path,
+    target: str | None = None,
+    data: str | None = None,
+    data_options: str = "",
+    task: str | None = None,
+    output: str | None = None,
+    labels: str | Path | None = None,
+    preprocess: str | Path | None = None,
+    golden: int | None = None,
+    inputs: Sequence[str] = (),
+    threads: int | None = None,
+    seed: int = 0,
+    force: bool = False,
+) -> Made:
+    """Packs a model file, or the model in a folder that compress wrote, into the bundle `out`.
+
+    `labels` is a file with one class a line, `preprocess` a TOML file with the keys of a bundle's
+    preprocess.json; `golden` is the number of golden samples.
+
+    Raises:
+        edgekit.errors.UsageError: the model, the data or one of the files is wrong; nothing was
+            written.
+    """
+    from edgekit.engine import bundling
+
+    extras = bundling.Extras(
+        labels=None if labels is None else Path(labels),
+        preprocess=None if preprocess is None else Path(preprocess),
+        golden=golden,
+        task=task,
+    )
+    return bundling.bundle(
+        str(model),
+        out=Path(out),
+        target=target,
+        data=_request(data, data_options, task, output),
+        extras=extras,
+        inputs=inputs,
+        threads=threads,
+        seed=seed,
         force=force,
     )
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 __all__ = ["lines"]
 
-_HEAD = ("target", "accuracy", "agreement", "difference", "latency", "memory", "placement")
+_HEAD = (
+    *("target", "accuracy", "agreement", "difference", "reference kernels", "latency"),
+    *("memory", "placement"),
+)
 
 
 def lines(found: Matrix) -> list[str]:
@@ -46,6 +49,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         shown,
         "-" if agreement is None else format_share(agreement, digits=2),
         difference(row),
+        "-" if row.reference_lsb is None else f"{row.reference_lsb} LSB",
         latency(row),
         "-" if memory is None else format_bytes(memory),
         placed or "-",

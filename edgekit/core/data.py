@@ -66,7 +66,8 @@ class Dataset:
 
     Where `test` is None the engine splits it off `train` by seed. `digest` covers every value, so
     that a cached step is never reused for other data. `input_names` is empty where the inputs go by
-    position. `notes` name what was dropped or changed while reading.
+    position. `notes` name what was dropped or changed while reading. `front_end` is the "input" of
+    a bundle's preprocess.json, empty where a sample is an array already.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     input_names: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+    front_end: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,11 @@ class Session(Protocol):
 
 
 class Runner(Protocol):
-    """What a module in `edgekit/runners/` has; `Options` is a frozen dataclass of its options."""
+    """What a module in `edgekit/runners/` has; `Options` is a frozen dataclass of its options.
+
+    `REFERENCE`, where a runtime has kernels whose integers are the same on every machine, are the
+    options that ask for them.
+    """
 
     FORMATS: tuple[str, ...]
     PREDICTS: tuple[str, ...]

@@ -93,8 +93,10 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
     content.add_file(path)
     x, y, names, notes = _arrays(table, columns, options, where)
     train, test = _parted(y, len(x), int(content.hexdigest()[:16], 16))
+    inputs = [columns.header[i] for i in columns.inputs]
+    figures: dict[str, list[float]] = {}
     if options.normalise:
-        x, note = _normalised(x, train, [columns.header[i] for i in columns.inputs])
+        x, note, figures = _normalised(x, train, inputs)
         notes.append(note)
     x = x.astype("float32")
     return Dataset(
@@ -104,6 +106,7 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
         digest=Digest(options, content.hexdigest()).hexdigest(),
         class_names=names,
         notes=tuple(notes),
+        front_end={"kind": "table", "columns": inputs, **figures},
     )
 
 
@@ -271,7 +274,7 @@ def _parted(y: NDArray[Any] | None, n: int, seed: int) -> tuple[NDArray[Any], ND
 
 def _normalised(
     x: NDArray[Any], train: NDArray[Any], names: list[str]
-) -> tuple[NDArray[Any], Note]:
+) -> tuple[NDArray[Any], Note, dict[str, list[float]]]:
     """(x - mean) / std with the figures of the training rows, which the note carries."""
     import numpy as np
 
@@ -281,4 +284,5 @@ def _normalised(
         f"{name} ({m:.9g}, {s:.9g})" for name, m, s in zip(names, mean, std, strict=True)
     )
     reason = f"(x - mean) / std of the training rows; column (mean, std): {figures}"
-    return (x - mean) / std, Note("normalised", _count(len(names), "column"), reason)
+    note = Note("normalised", _count(len(names), "column"), reason)
+    return (x - mean) / std, note, {"mean": mean.tolist(), "std": std.tolist()}

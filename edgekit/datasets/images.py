@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,7 @@ def load(argument: str, options: Options, signature: Signature | None) -> Datase
         digest=digest.hexdigest(),
         class_names=names,
         notes=tuple(_notes(seen)),
+        front_end={"kind": "image", **asdict(frame)},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shlex
 import shutil
 import time
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
 from edgekit.core.limits import judge
+from edgekit.core.notes import Note
 from edgekit.core.plan import Plan
 from edgekit.core.recipe import Recipe, load_recipe
 from edgekit.core.report import DataFacts, Report, StepRecord
-from edgekit.core.target import Target, load_target
+from edgekit.core.target import Target
 from edgekit.engine import files
 from edgekit.engine.cache import StepCache
 from edgekit.engine.ladder import check as check_ladder
@@ -38,7 +40,14 @@ from edgekit.engine.passes import load_pass
 from edgekit.engine.plans import plan_for
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.steps import Run, check_needs, start_workers
-from edgekit.errors import EdgekitError, UnmeasuredError, UsageError
+from edgekit.engine.targets import (
+    check_runs,
+    device_facts,
+    elsewhere,
+    elsewhere_notes,
+    open_target,
+)
+from edgekit.errors import EdgekitError, UsageError
 from edgekit.frameworks.files import cache_root
 from edgekit.version import __version__
 
@@ -54,6 +63,9 @@ __all__ = [
     "plan_for",
     "target_versions",
 ]
+
+
+_BUNDLE = "model.ekb"
 
 
 @dataclass(frozen=True)
@@ -86,10 +98,12 @@ def compress(
     bars: Progress = silent,
     hooks: Mapping[str, Any] | None = None,
     inputs: Sequence[str] = (),
+    on: str | None = None,
 ) -> Report:
     """Compresses `model` as `recipe` says for `target`, and proves it on `data`.
 
-    `inputs` are NAME=1x3x224x224: the shapes of inputs whose axes are open in the file.
+    `inputs` are NAME=1x3x224x224: the shapes of inputs whose axes are open in the file. `on` is the
+    device to measure on, where it is not the target's own.
 
     Writes into the folder `out` the model and its reports; nothing appears there unless all of it
     succeeds. Limits that are broken are in the report's verdicts, not an exception.
@@ -99,7 +113,7 @@ def compress(
         PromiseError: a step did not do what it declares.
     """
     chosen = load_recipe(recipe)
-    device = load_target(target, overrides={"threads": threads})
+    device = open_target(target, threads=threads, on=on)
     _check_apart(model, out)
     replaces = _output_names() | _old_parts(out)
     with files.new_folder(out, what="--out", replaces=replaces, force=force) as folder:
@@ -122,7 +136,7 @@ def compress(
             "validate": time.perf_counter() - compressed,
         }
         command = _command(
-            model, recipe, target, out, data, seed=seed, threads=threads, inputs=inputs
+            model, recipe, target, out, data, seed=seed, threads=threads, inputs=inputs, on=on
         )
         report = dataclasses.replace(
             report,
@@ -132,7 +146,24 @@ def compress(
             ladder=climbed.climb,
         )
         with files.disk_errors("--out", out):
+            report = _with_bundle(report, device, run.data, folder)
             _write(report, folder)
+    return report
+
+
+def _with_bundle(report: Report, target: Target, data: LoadedData | None, folder: Path) -> Report:
+    """Writes the result as a bundle too; where it cannot be one, the report says why."""
+    from edgekit.engine.bundle_metrics import facts_of
+    from edgekit.engine.bundles import write_bundle
+
+    facts = facts_of(json.loads(catalog.load("reporters", "json").render(report)))
+    path, made = folder / _BUNDLE, report.result_artifact
+    try:
+        write_bundle(made, target, path, data=data, seed=report.seed, metrics=facts.metrics)
+    except UsageError as error:
+        path.unlink(missing_ok=True)
+        skipped = Note("skipped", _BUNDLE, error.message)
+        return dataclasses.replace(report, notes=(*report.notes, skipped))
     return report
 
 
@@ -141,7 +172,7 @@ def _output_names() -> frozenset[str]:
     suffixes = (end for name in catalog.names("formats") for end in format_of(name).SUFFIXES)
     reports = (catalog.load("reporters", name).SUFFIX for name in catalog.names("reporters"))
     models = {f"model{end}{of}" for end in suffixes for of in ("", ".data")}
-    return frozenset({*models, *(f"report{end}" for end in reports)})
+    return frozenset({*models, _BUNDLE, *(f"report{end}" for end in reports)})
 
 
 def _old_parts(out: Path) -> frozenset[str]:
@@ -226,17 +257,6 @@ def prepare(
     return run, source, plan, ()
 
 
-def check_runs(target: Target) -> None:
-    """Refuses a target whose runtime is not here, before any work.
-
-    Raises:
-        UnmeasuredError: nothing could be measured; says what installs the runtime.
-    """
-    problem: str = catalog.load("runners", target.runner).unavailable()
-    if problem:
-        raise UnmeasuredError(f"target '{target.name}' does not work here: {problem}")
-
-
 def open_for(
     source: Artifact, data: DataRequest | None, *, seed: int
 ) -> tuple[Artifact, LoadedData | None]:
@@ -298,7 +318,7 @@ def _report(
         target=plan.target.name,
         seed=run.seed,
         edgekit_version=__version__,
-        machine=fingerprint(_versions(plan)),
+        machine=fingerprint(_versions(plan), device=device_facts(plan.target)),
         steps=records,
         reference_artifact=reference,
         reference=pair.reference,
@@ -308,13 +328,14 @@ def _report(
         result_description=describe(result),
         data=data_facts(run.data),
         judgement=pair.judgement,
-        notes=notes,
+        notes=(*elsewhere_notes(plan.target), *notes),
         verdicts=judge(
             limits,
             pair.result,
             pair.judgement,
             reference=pair.reference,
             unjudged=why_unjudged(on_target(result, plan.target), run.data),
+            elsewhere=elsewhere(plan.target),
         ),
     )
 
@@ -355,12 +376,14 @@ def _command(
     seed: int,
     threads: int | None,
     inputs: Sequence[str],
+    on: str | None,
 ) -> str:
     words = ["edgekit", "compress", model, "--recipe", recipe, "--target", target]
     words += [word for text in inputs for word in ("--input", text)]
     words += data.words() if data else []
     words += ["--seed", str(seed)] if seed else []
     words += ["--threads", str(threads)] if threads else []
+    words += ["--on", on] if on else []
     return shlex.join([*words, "--out", str(out)])
 
 

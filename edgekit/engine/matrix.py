@@ -54,7 +54,9 @@ class Row:
 
     `max_lsb` is the largest difference to the reference kernels over integer outputs, in steps of
     the output's scale; `max_relative` that over float outputs, relative to the largest absolute
-    value of the output. `latency_ratio` is to the first target that is timed on this machine.
+    value of the output. `reference_lsb` is the largest difference of the reference kernels there to
+    those here, over the golden samples: 0 where they are the same. `latency_ratio` is to the first
+    target that is timed on this machine.
     """
 
     target: str
@@ -65,6 +67,7 @@ class Row:
     samples: int = 0
     max_lsb: int | None = None
     max_relative: float | None = None
+    reference_lsb: int | None = None
     latency_ratio: float | None = None
     latency_ci95: tuple[float, float] | None = None
     latency_note: str = ""
@@ -188,6 +191,7 @@ def _row(target: Target, shared: _Shared) -> Row:
                 inputs, expected = shared.golden
                 differences.add(expected, session.run(inputs))
             facts: Mapping[str, Any] = getattr(session, "facts", {})
+        reference_lsb = _reference_lsb(subject, shared)
         judgement = None
         if shared.data is not None:
             judgement = judge_pair(
@@ -208,8 +212,22 @@ def _row(target: Target, shared: _Shared) -> Row:
         samples=differences.samples,
         max_lsb=differences.lsb,
         max_relative=differences.relative,
+        reference_lsb=reference_lsb,
         placement=dict(Counter(op.where for op in placed.ops)),
     )
+
+
+def _reference_lsb(subject: Subject, shared: _Shared) -> int | None:
+    """How far the reference kernels there are from those here; None where there are none."""
+    runner = catalog.load("runners", subject.runner)
+    if shared.golden is None or not hasattr(runner, "REFERENCE"):
+        return None
+    options = dataclasses.replace(subject.options, **runner.REFERENCE)
+    found = _Differences(describe(shared.artifact).signature.outputs)
+    with closing(open_session(dataclasses.replace(subject, options=options))) as session:
+        inputs, expected = shared.golden
+        found.add(expected, session.run(inputs))
+    return found.lsb
 
 
 def _hint(error: EdgekitError) -> str:

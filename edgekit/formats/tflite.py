@@ -115,6 +115,7 @@ def _op(index: int, operation: Operation, graph: Subgraph) -> Op:
         dtypes=tuple(dtypes),
         macs=_tflite_macs.count(operation, graph.tensors),
         is_custom=operation.is_custom,
+        version=operation.version,
     )
 
 

@@ -16,7 +16,7 @@ from edgekit.errors import UsageError
 __all__ = ["VARIABLE", "Python", "find_python", "own_variables"]
 
 VARIABLE = "EDGEKIT_ISOLATED_PYTHON"
-"""The environment variable that names the interpreter to take."""
+"""The environment variable that names the interpreter to take; several are written as in PATH."""
 
 _LIMIT_SECONDS = 20
 _QUESTION = """
@@ -55,13 +55,7 @@ def find_python(versions: tuple[str, ...], *, needed_for: str) -> Python:
     wanted = " or ".join(versions)
     named = os.environ.get(VARIABLE)
     if named:
-        python = _ask(Path(shutil.which(named) or named).expanduser())
-        reason = _unfit(python, versions)
-        if python is None or reason:
-            raise UsageError(
-                f"{VARIABLE} '{named}' {reason}", hint=f"name a Python {wanted} (64 bits, CPython)"
-            )
-        return python
+        return _named(named, versions)
     bare = None
     for path in _candidates(versions):
         python = _ask(path)
@@ -80,6 +74,26 @@ def find_python(versions: tuple[str, ...], *, needed_for: str) -> Python:
         f"{needed_for} needs Python {wanted}, and none is found on this machine",
         hint=f"install one (`uv python install {versions[0]}`, pyenv, or the system's packages), "
         f"or name it with {VARIABLE}",
+    )
+
+
+def _named(named: str, versions: tuple[str, ...]) -> Python:
+    """The first of the user's own that fits.
+
+    Raises:
+        UsageError: none does.
+    """
+    refused = []
+    for word in named.split(os.pathsep):
+        python = _ask(Path(shutil.which(word) or word).expanduser())
+        reason = _unfit(python, versions)
+        if python is not None and not reason:
+            return python
+        refused.append(f"'{word}' {reason}")
+    raise UsageError(
+        f"{VARIABLE} {', '.join(refused)}",
+        hint=f"name a Python {' or '.join(versions)} (64 bits, CPython); several are separated by "
+        f"'{os.pathsep}'",
     )
 
 

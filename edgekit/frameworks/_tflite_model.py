@@ -50,13 +50,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """An op; `inputs` has -1 where an optional one is left out."""
+    """An op; `inputs` has -1 where an optional one is left out; `version` is that of its kind."""
 
     index: int
     kind: str
     custom_code: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    version: int = 1
 
     @property
     def is_custom(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -80,7 +80,7 @@ def _with_bytes(model: TfliteModel, flat: Flat) -> TfliteModel:
     return replace(model, bytes_by=tuple((kind, sums.get(kind, 0)) for kind in kinds))
 
 
-def _check(index: int, items: tuple[object, ...] | list[tuple[str, str]], noun: str) -> int:
+def _check(index: int, items: Sequence[object], noun: str) -> int:
     if not 0 <= index < len(items):
         raise DamagedError(f"{noun} {index} is named, and there are {len(items)}")
     return index
@@ -98,14 +98,14 @@ def _buffer(table: Table, kind: str) -> tuple[int, int]:
     return offset, offset + size
 
 
-def _operator_code(table: Table) -> tuple[str, str]:
+def _operator_code(table: Table) -> tuple[str, str, int]:
     code = max(table.integer(0, "b"), table.integer(3, "i"))
-    custom = table.text(1)
-    return _builtin_names().get(code, f"BUILTIN_{code}"), custom if code == _CUSTOM else ""
+    custom = table.text(1) if code == _CUSTOM else ""
+    return _builtin_names().get(code, f"BUILTIN_{code}"), custom, table.integer(2, "i") or 1
 
 
 def _subgraph(
-    table: Table, codes: list[tuple[str, str]], buffers: tuple[tuple[int, int], ...]
+    table: Table, codes: list[tuple[str, str, int]], buffers: tuple[tuple[int, int], ...]
 ) -> Subgraph:
     tensors = tuple(_tensor(i, item, buffers) for i, item in enumerate(table.tables(0)))
     operations = tuple(
@@ -156,14 +156,14 @@ def _quantization(table: Table | None) -> TensorQuantization | None:
 
 
 def _operation(
-    index: int, table: Table, codes: list[tuple[str, str]], tensors: tuple[Tensor, ...]
+    index: int, table: Table, codes: list[tuple[str, str, int]], tensors: tuple[Tensor, ...]
 ) -> Operation:
-    kind, custom = codes[_check(table.integer(0, "I"), codes, "operator code")]
+    kind, custom, version = codes[_check(table.integer(0, "I"), codes, "operator code")]
     inputs, outputs = (table.integers(slot, most=_MAX_OPERANDS) for slot in (1, 2))
     for number in (*inputs, *outputs):
         if number != -1:
             _check(number, tensors, "tensor")
-    return Operation(index, kind, custom, inputs, outputs)
+    return Operation(index, kind, custom, inputs, outputs, version)
 
 
 def _signature(table: Table, subgraphs: tuple[Subgraph, ...]) -> SignatureDef:

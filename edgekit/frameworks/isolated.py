@@ -6,13 +6,10 @@ environment cannot be moved), under a lock; a file in it that is written last sa
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +19,34 @@ from edgekit.errors import UsageError
 from edgekit.frameworks._isolated_python import VARIABLE, Python, find_python, own_variables
 from edgekit.frameworks._isolated_run import RunError, run_lines
 from edgekit.frameworks.files import cache_root
+from edgekit.frameworks.isolated_folder import locked, making, read_marker, write_marker
 
-__all__ = ["Environment", "Requirements", "RunError", "Status", "ensure", "status"]
+__all__ = [
+    "Environment",
+    "Requirements",
+    "RunError",
+    "Status",
+    "ensure",
+    "lost_network",
+    "own_variables",
+    "present",
+    "run_lines",
+    "status",
+]
 
 Progress = Callable[[str, int], AbstractContextManager[Any]]
 
-_MARKER = "edgekit.json"
 _PIP_SECONDS = 3600
 _VENV_SECONDS = 600
-_MB = 1_000_000
 _UNREACHABLE = (
     "Temporary failure in name resolution",
+    "Temporary failure resolving",
+    "Could not resolve",
     "Name or service not known",
     "Network is unreachable",
     "Connection refused",
+    "connection refused",
+    "Could not connect",
     "Connection timed out",
     "ConnectTimeoutError",
     "ProxyError",
@@ -119,9 +130,9 @@ class Environment:
 def status(requirements: Requirements, root: Path | None = None) -> Status:
     """Says whether the environment is there, what would make it, or why nothing can."""
     name = requirements.name
-    there = _present(requirements, root or cache_root())
+    there = present(requirements, root)
     if there is not None:
-        known = _marker(there.folder)
+        known = read_marker(there.folder)
         made = f"{known['size_mb']} MB, made with Python {known['python']}, in {there.folder}"
         return Status(name, True, made, size_mb=known["size_mb"])
     try:
@@ -143,15 +154,14 @@ def ensure(requirements: Requirements, progress: Progress, root: Path | None = N
         UsageError: no Python for it, no network, or no room; one sentence with the cause.
     """
     home = root or cache_root()
-    there = _present(requirements, home)
+    there = present(requirements, home)
     if there is not None:
         return there
     python = find_python(requirements.pythons, needed_for=requirements.needed_for)
     folder = requirements.folder(home, python.minor)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder, requirements, progress) as lock:
-            there = _present(requirements, home)
+        with locked(folder, requirements.name, progress) as lock:
+            there = present(requirements, home)
             return there or _make(requirements, python, folder, progress, lock)
     except OSError as error:
         raise UsageError(
@@ -161,59 +171,30 @@ def ensure(requirements: Requirements, progress: Progress, root: Path | None = N
         ) from None
 
 
-def _present(requirements: Requirements, root: Path) -> Environment | None:
+def present(requirements: Requirements, root: Path | None = None) -> Environment | None:
     """The first whole environment, of whatever Python; none where its Python is gone."""
     for minor in requirements.pythons:
-        folder = requirements.folder(root, minor)
+        folder = requirements.folder(root or cache_root(), minor)
         python = folder / "bin" / "python"
-        if _marker(folder) and python.exists():
+        if read_marker(folder) and python.exists():
             return Environment(folder, python)
     return None
-
-
-def _marker(folder: Path) -> dict[str, Any]:
-    """What stands in the file that is written last; {} where the environment is not whole."""
-    try:
-        found = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
-        return {"size_mb": int(found["size_mb"]), "python": str(found["python"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-@contextlib.contextmanager
-def _lock(folder: Path, requirements: Requirements, progress: Progress) -> Iterator[IO[str]]:
-    """Waits until no other process makes this environment."""
-    with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with progress(f"wait for another run to install {requirements.name}", 1):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
 
 
 def _make(
     requirements: Requirements, python: Python, folder: Path, progress: Progress, lock: IO[str]
 ) -> Environment:
-    shutil.rmtree(folder, ignore_errors=True)
     own = folder / "bin" / "python"
     count = len(requirements.pins)
     text = f"install {requirements.name} (once, about {requirements.download_mb} MB)"
-    try:
-        with progress(text, count + 2) as bar:
-            _run([str(python.path), "-m", "venv", str(folder)], folder, requirements, lock)
-            bar.advance(1)
-            _install(requirements, own, folder, bar, lock)
-            check = [str(own), "-I", "-c", f"import {requirements.module}"]
-            _run(check, folder, requirements, lock)
-            size_mb = _size(folder) // _MB
-            content = {"python": python.version, "size_mb": size_mb, "pins": requirements.pins}
-            (folder / f"{_MARKER}.new").write_text(json.dumps(content), encoding="utf-8")
-            os.replace(folder / f"{_MARKER}.new", folder / _MARKER)
-            bar.advance(1)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with making(folder), progress(text, count + 2) as bar:
+        _run([str(python.path), "-m", "venv", str(folder)], folder, requirements, lock)
+        bar.advance(1)
+        _install(requirements, own, folder, bar, lock)
+        check = [str(own), "-I", "-c", f"import {requirements.module}"]
+        _run(check, folder, requirements, lock)
+        write_marker(folder, {"python": python.version, "pins": requirements.pins})
+        bar.advance(1)
     return Environment(folder, own)
 
 
@@ -274,9 +255,7 @@ def _run(
 
 def _explain(error: RunError, requirements: Requirements) -> tuple[str, str]:
     """The cause in a few words, and what to do about it."""
-    text = "\n".join(error.lines)
-    lost = next((word for word in _UNREACHABLE if word in text), None)
-    if lost:
+    if lost := lost_network(error.lines):
         return (
             f"cannot reach the package index ({lost})",
             "go online once and try again: the environment is kept; pip's own settings (index, "
@@ -291,9 +270,11 @@ def _explain(error: RunError, requirements: Requirements) -> tuple[str, str]:
     )
 
 
+def lost_network(lines: list[str]) -> str:
+    """The words by which pip or apt says that it cannot reach its server; '' where it can."""
+    text = "\n".join(lines)
+    return next((words for words in _UNREACHABLE if words in text), "")
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _size(folder: Path) -> int:
-    return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())

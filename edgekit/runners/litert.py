@@ -25,6 +25,7 @@ __all__ = [
     "FRAMEWORKS",
     "MODULES",
     "PREDICTS",
+    "REFERENCE",
     "UNREAL",
     "LitertSession",
     "Options",
@@ -38,6 +39,7 @@ PREDICTS = ("tflite",)
 MODULES: tuple[str, ...] = ("ai_edge_litert", "tflite_runtime", "tensorflow")
 FRAMEWORKS: frozenset[str] = frozenset()
 UNREAL = ""
+REFERENCE = {"kernels": "reference"}
 
 _MOST_ROWS = 256
 _MOST_ACTIVATION_BYTES = 64 * 2**20

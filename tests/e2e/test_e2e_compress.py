@@ -28,7 +28,7 @@ def check_report(out: Path, repository: Path) -> dict[str, Any]:
     report = report_of(out)
     schema = json.loads((repository / "docs/report.schema.json").read_text())
     jsonschema.validate(report, schema)
-    (model,) = out.glob("model.*")
+    (model,) = (path for path in out.glob("model.*") if path.suffix != ".ekb")
     assert report["result"]["size_bytes"] == model.stat().st_size
     assert sum(report["result"]["bytes_by"].values()) == model.stat().st_size
     return report
@@ -39,10 +39,10 @@ def test_the_demo(tmp_path: Path, repository: Path) -> None:
     outcome = edgekit("compress", *ZOO, "--recipe", "int8", "--out", out)
     assert outcome.code == 0, outcome
     assert sorted(path.name for path in out.iterdir()) == [
-        "model.tflite", "report.html", "report.json", "report.md",
+        "model.ekb", "model.tflite", "report.html", "report.json", "report.md",
     ]  # fmt: skip
     assert outcome.out.startswith("digits-cnn · int8 · cpu-litert")
-    assert f"wrote {out}: model.tflite report.html report.json report.md" in outcome.out
+    assert f"wrote {out}: model.ekb model.tflite report.html report.json report.md" in outcome.out
     report = check_report(out, repository)
     reference, result = report["reference"], report["result"]
     assert report["status"] == "pass"

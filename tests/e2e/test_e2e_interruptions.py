@@ -117,7 +117,8 @@ def test_two_on_one_output_leave_one_whole_result(tmp_path: Path, tiny_float: Pa
         assert "Traceback" not in err
     assert 3 in codes
     assert set(codes) <= {2, 3}
-    assert names(tmp_path / "out") == ["model.tflite", "report.html", "report.json", "report.md"]
+    reports = ["report.html", "report.json", "report.md"]
+    assert names(tmp_path / "out") == ["model.ekb", "model.tflite", *reports]
     assert names(tmp_path) == ["cache", "out"]
 
 

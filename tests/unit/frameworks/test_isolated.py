@@ -126,6 +126,14 @@ class TestFindPython:
         monkeypatch.setenv(VARIABLE, "python3.99")
         assert find_python(("3.99",), needed_for="it").path == python
 
+    def test_the_one_of_several_that_fits(
+        self, python: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(VARIABLE, os.pathsep.join((sys.executable, str(python))))
+        assert find_python(("3.99",), needed_for="it").path == python
+        with pytest.raises(UsageError, match=r"is Python 3\.1\d.*, '.*' is Python 3\.99\.1"):
+            find_python(("3.98",), needed_for="it")
+
     @pytest.mark.parametrize(
         ("says", "reason"),
         [
