@@ -37,6 +37,7 @@ _PATH = click.Path(path_type=Path)
 @options.inputs
 @options.seed
 @options.threads
+@click.option("--on", metavar="DEVICE", help="Let the bundle prove itself there: ssh://, adb:, ...")
 @options.as_json
 @options.force
 def command(
@@ -54,12 +55,14 @@ def command(
     inputs: tuple[str, ...],
     seed: int,
     threads: int | None,
+    on: str | None,
     as_json: bool,
     force: bool,
-) -> None:
+) -> int:
     """Packs MODEL (a file, or a folder that compress wrote) into a bundle, --out FILE.ekb.
 
     Where MODEL is a bundle, --to-folder checks and unpacks it. Run there: python3 run.py selftest.
+    With --on that is done on a device; the exit code is then what it says.
     """
     from edgekit.engine.bundles import Extras, is_bundle
 
@@ -77,8 +80,7 @@ def command(
             "--input": inputs,
             "--threads": threads,
         }
-        _unpack(Path(model), to_folder, given, as_json=as_json, force=force)
-        return
+        return _have(Path(model), to_folder, on, given, as_json=as_json, force=force)
     if out is None:
         raise click.UsageError("--out FILE.ekb is missing")
     from edgekit.engine.bundling import bundle, unpack
@@ -99,28 +101,73 @@ def command(
     )
     if to_folder is not None:
         unpack(out, to_folder, force=force)
+    proof = _proof(out, on)
     if as_json:
-        _print_json(out, made.manifest, sha256=made.sha256, size_bytes=made.size_bytes)
-        return
-    click.echo(f"wrote {out}: {format_bytes(made.size_bytes)}, SHA-256 {made.sha256[:16]}")
-    _print_facts(made.manifest, to_folder)
+        facts = {"sha256": made.sha256, "size_bytes": made.size_bytes, **proof}
+        _print_json(out, made.manifest, **facts)
+    else:
+        click.echo(f"wrote {out}: {format_bytes(made.size_bytes)}, SHA-256 {made.sha256[:16]}")
+        _print_facts(made.manifest, to_folder)
+        _print_proof(proof)
+    return _code(proof)
 
 
-def _unpack(
-    bundle: Path, folder: Path | None, given: dict[str, Any], *, as_json: bool, force: bool
-) -> None:
+def _have(
+    bundle: Path,
+    folder: Path | None,
+    on: str | None,
+    given: dict[str, Any],
+    *,
+    as_json: bool,
+    force: bool,
+) -> int:
+    """What can be done with a bundle that is there: unpack it, or let it prove itself."""
+    from edgekit.engine.bundles import open_bundle
     from edgekit.engine.bundling import unpack
 
-    if folder is None:
-        raise click.UsageError(f"'{bundle}' is a bundle already: --to-folder DIR unpacks it")
+    if folder is None and on is None:
+        raise click.UsageError(
+            f"'{bundle}' is a bundle: --to-folder DIR unpacks it, --on DEVICE tests it there"
+        )
     for name, value in given.items():
         if value not in (None, "", ()):
             raise click.UsageError(f"{name} changes nothing in a bundle that is made already")
-    manifest = unpack(bundle, folder, force=force)
+    manifest = open_bundle(bundle).manifest
+    if folder is not None:
+        unpack(bundle, folder, force=force)
+    proof = _proof(bundle, on)
     if as_json:
-        _print_json(bundle, manifest, folder=str(folder))
+        _print_json(bundle, manifest, folder=str(folder) if folder else None, **proof)
     else:
         _print_facts(manifest, folder)
+        _print_proof(proof)
+    return _code(proof)
+
+
+def _proof(bundle: Path, on: str | None) -> dict[str, Any]:
+    from edgekit.engine.bundling import prove_on
+
+    return {"proof": prove_on(bundle, on)} if on is not None else {}
+
+
+def _code(proof: dict[str, Any]) -> int:
+    return int(proof["proof"]["exit"]) if proof else 0
+
+
+def _print_proof(proof: dict[str, Any]) -> None:
+    """The checks that the bundle made on the device, and how they ended."""
+    from edgekit.text import clean
+
+    if not proof:
+        return
+    found = proof["proof"]
+    lines = [f"selftest on {found['device']}: {'ok' if found['exit'] == 0 else 'FAILED'}"]
+    lines += [
+        f"  {'ok' if check['ok'] else 'FAILED':<7} {check['what']}: {check['detail']}"
+        for check in found["checks"]
+    ]
+    lines += [f"  hint: {found['hint']}"] if found.get("hint") else []
+    click.echo("\n".join(clean(line, most=400) for line in lines))
 
 
 def _print_json(bundle: Path, manifest: Manifest, **more: Any) -> None:

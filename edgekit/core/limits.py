@@ -22,7 +22,7 @@ __all__ = [
     "worst",
 ]
 
-BY_DATA = ("max_accuracy_drop", "min_agreement", "min_p_worse")
+BY_DATA = ("max_accuracy_drop", "worst_class_drop", "min_agreement", "min_p_worse")
 """The limits that validation data decides."""
 
 _OF_A_MACHINE = ("max_latency", "max_latency_ratio", "max_memory")
@@ -36,23 +36,26 @@ class Limits:
 
     `max_compressed_ratio` is of the compressed bytes to those of the float reference. `min_p_worse`
     bounds the p-value of McNemar's exact test that the result is worse: at 0.05 a loss that is
-    significant breaks it.
+    significant breaks it. `worst_class_drop` is that of the class which lost most;
+    `min_delegated` the share of the model's ops that do not run on the plain CPU kernels.
     """
 
     max_size: Bytes | None = None
     max_compressed_ratio: float | None = None
     max_accuracy_drop: Points | None = None
+    worst_class_drop: Points | None = None
     min_p_worse: float | None = None
     min_agreement: Share | None = None
+    min_delegated: Share | None = None
     max_latency: Nanoseconds | None = None
     max_latency_ratio: float | None = None
     max_memory: Bytes | None = None
 
     def __post_init__(self) -> None:
-        if self.min_agreement is not None and self.min_agreement > 1:
-            raise ValueError(
-                f"min_agreement cannot be over 100 %, and is {100 * self.min_agreement:g} %"
-            )
+        for name in ("min_agreement", "min_delegated"):
+            share = getattr(self, name)
+            if share is not None and share > 1:
+                raise ValueError(f"{name} cannot be over 100 %, and is {100 * share:g} %")
         for name in ("max_latency_ratio", "max_compressed_ratio"):
             ratio = getattr(self, name)
             if ratio is not None and not 0 < ratio <= 1000:
@@ -159,6 +162,8 @@ def _observe(
         case "max_latency_ratio":
             low = latency.ratio_ci95[0] if latency.ratio_ci95 else None
             return _Observed(latency.ratio_to_reference, low, latency.reason)
+        case "min_delegated":
+            return _Observed(result.placement.delegated, reason=result.placement.reason)
         case _ if name in BY_DATA:
             return _of_data(name, judgement) if judgement else _Observed(None, reason=unjudged)
         case _:
@@ -169,6 +174,8 @@ def _of_data(name: str, judgement: Judgement) -> _Observed:
     match name:
         case "max_accuracy_drop":
             return _drop(judgement)
+        case "worst_class_drop":
+            return _class_drop(judgement)
         case "min_agreement":
             reason = "" if judgement.agreement is not None else "the task has no agreement"
             return _Observed(judgement.agreement, reason=reason)
@@ -191,3 +198,13 @@ def _drop(judgement: Judgement) -> _Observed:
         return _Observed(None, reason=f"{result.metric} is not a share, so it has no points")
     sign = 1.0 if result.higher_is_better else -1.0
     return _Observed(sign * (reference.value - result.value))
+
+
+def _class_drop(judgement: Judgement) -> _Observed:
+    """The drop of the class that lost most, which the metric of all samples may hide."""
+    before, after = judgement.reference.by_class, judgement.result.by_class
+    drops = {name: before[name] - after[name] for name in before if name in after}
+    if not drops:
+        return _Observed(None, reason="the task has no classes")
+    worst_class = max(drops, key=lambda name: drops[name])
+    return _Observed(drops[worst_class], reason=f"class {worst_class}")

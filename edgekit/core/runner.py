@@ -12,7 +12,11 @@ from edgekit.core.artifact import Signature
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["OpPlacement", "OpTime", "Placement", "Runner", "Session"]
+__all__ = ["PLAIN_CPU", "OpPlacement", "OpTime", "Placement", "Runner", "Session"]
+
+
+PLAIN_CPU = "CPU"
+"""What every runner calls the runtime's own kernels, which no delegate or provider took."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,13 @@ class Placement:
 
     ops: tuple[OpPlacement, ...]
     reason: str = ""
+
+    @property
+    def delegated(self) -> float | None:
+        """The share of ops that do not run on the plain kernels of the CPU; None: nobody knows."""
+        if not self.ops:
+            return None
+        return sum(op.where != PLAIN_CPU for op in self.ops) / len(self.ops)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from edgekit.core import catalog
 from edgekit.core.bundle import SUFFIX, Manifest
+from edgekit.core.device import DeviceSpec
+from edgekit.core.on import parse_on
 from edgekit.engine import files
 from edgekit.engine.bundle_metrics import ReportFacts, facts_in
 from edgekit.engine.bundles import Extras, is_bundle, open_bundle, write_bundle
 from edgekit.engine.compress import DataRequest, open_for
+from edgekit.engine.device_session import Serving
 from edgekit.engine.models import zoo_name
 from edgekit.engine.open_model import open_model
 from edgekit.engine.targets import target_for
@@ -19,7 +24,7 @@ from edgekit.engine.validate import model_in
 from edgekit.errors import UsageError
 from edgekit.frameworks.files import sha256
 
-__all__ = ["Extras", "Made", "bundle", "unpack"]
+__all__ = ["Extras", "Made", "bundle", "prove_on", "unpack"]
 
 _BESIDE = frozenset({"__pycache__"})
 """What running a bundle leaves in its folder; with it the folder still is a bundle's."""
@@ -136,3 +141,27 @@ def _check_model(model: str, out: Path) -> None:
         raise UsageError(
             f"--out '{out}': a bundle ends in {SUFFIX}", hint=f"--out {out.with_suffix(SUFFIX)}"
         )
+
+
+def prove_on(path: Path, on: str) -> dict[str, Any]:
+    """Copies a bundle to a device, lets it prove itself there, and returns what `selftest` said.
+
+    Nothing of it stays on the device.
+
+    Raises:
+        UsageError: no such device, or a bundle that is damaged.
+        UnmeasuredError: the device cannot be reached, or the connection was lost.
+    """
+    opened = open_bundle(path)
+    spec = parse_on(on)
+    if spec is None:
+        host = "host"
+        spec = DeviceSpec(host, catalog.load("devices", host).Options(), on)
+    held = sorted(item for item in opened.folder.rglob("*") if item.is_file())
+    own = {item.relative_to(opened.folder).as_posix(): item for item in held}
+    serving = Serving(spec, own)
+    try:
+        answer, _ = serving.ask("selftest", bundle=".")
+        return {"device": spec.label, "facts": dict(serving.hello), **answer}
+    finally:
+        serving.close()
