@@ -1,6 +1,6 @@
 """The seam to a device: put files there, start its Python, talk to it over pipes.
 
-What runs there is `edgekit/device/run.py`, the same file that a bundle carries; `run.py serve`
+What runs there is `edgekit/on_device/run.py`, the same file that a bundle carries; `run.py serve`
 answers requests on its stdin (the protocol stands at the head of that file).
 """
 
@@ -42,7 +42,11 @@ class DeviceSpec:
 
 
 class Link(Protocol):
-    """An open way to a device. It is closed by whoever opened it, also after an error."""
+    """An open way to a device. It is closed by whoever opened it, also after an error.
+
+    It may also have `ended(code, stderr, *, during) -> EdgekitError`: the sentence for a process
+    that ended too early, by its exit code and what it printed.
+    """
 
     def put(self, files: Mapping[str, Path]) -> None:
         """Copies files into a folder of this link's own, under names relative to it (`a/b`).

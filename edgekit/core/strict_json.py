@@ -71,7 +71,7 @@ def build_strictly(kind: Any, value: Any, *, where: str) -> Any:
             for index, item in enumerate(value)
         )
     if is_dataclass(kind):
-        return _dataclass(kind, _table(value, where), where)
+        return _dataclass(typing.cast("type[Any]", kind), _table(value, where), where)
     if origin is Mapping:
         return {
             key: build_strictly(arguments[1], item, where=f"{where}.{key}")

@@ -1,4 +1,4 @@
-"""A device that is reached by ssh: a board on the desk, or one in a test farm."""
+"""A device that is reached by ssh: a board on the desk, or in a test farm"""
 
 from __future__ import annotations
 

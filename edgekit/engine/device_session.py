@@ -187,7 +187,12 @@ class Serving:
     def _lost(self) -> NoReturn:
         if self._late.is_set():
             self._fail(f"gave no answer within {_LIMIT_SECONDS:g} s while {self._doing}")
-        said = self._errors.last_line()
+        said, explain = self._errors.text(), getattr(self._link, "ended", None)
+        if explain is not None and self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_SECONDS)
+            raise explain(self._process.poll(), said, during=f"while {self._doing}")
+        said = next((clean(line) for line in reversed(said.splitlines()) if line.strip()), "")
         raise UnmeasuredError(
             f"{self.spec.label}: the connection was lost while {self._doing}"
             + (f": {said}" if said else ""),
@@ -286,12 +291,11 @@ class _Kept:
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._thread.start()
 
-    def last_line(self) -> str:
-        """The last line that was printed."""
+    def text(self) -> str:
+        """The last lines that were printed."""
         if self._thread is not None:
             self._thread.join(1.0)
-        lines = [line.decode("utf-8", "replace").strip() for line in self._lines]
-        return next((clean(line) for line in reversed(lines) if line), "")
+        return b"".join(self._lines).decode("utf-8", "replace")
 
     def _read(self, stream: IO[bytes]) -> None:
         with contextlib.suppress(ValueError, OSError):

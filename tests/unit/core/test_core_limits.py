@@ -9,10 +9,10 @@ import pytest
 from edgekit.core.data import Judgement, Score
 from edgekit.core.limits import Limits, SourcedLimits, Verdict, judge, worst
 from edgekit.core.measurement import Latency, Measurements, Memory
-from edgekit.core.runner import Placement
+from edgekit.core.runner import OpPlacement, Placement
 
-FLOAT = Score("accuracy", 0.98, (0.96, 0.99), 450)
-INT8 = replace(FLOAT, value=0.975)
+FLOAT = Score("accuracy", 0.98, (0.96, 0.99), 450, by_class={"cat": 0.9, "dog": 0.8})
+INT8 = replace(FLOAT, value=0.975, by_class={"cat": 0.91, "dog": 0.7})
 JUDGEMENT = Judgement(FLOAT, INT8, 0.99, 3, 1, 0.009, p_worse=0.05)
 RESULT = Measurements(
     digest="d",
@@ -21,7 +21,9 @@ RESULT = Measurements(
     score=INT8,
     latency=Latency("measured", median_ns=500, ratio_to_reference=1.1, ratio_ci95=(0.9, 1.2)),
     memory=Memory("measured", peak_bytes=10_000),
-    placement=Placement(()),
+    placement=Placement(
+        (OpPlacement(0, "CONV", "NPU", "int8"), OpPlacement(1, "SOFTMAX", "CPU", "int8", "float"))
+    ),
 )
 REFERENCE = replace(RESULT, size_compressed_bytes=2000)
 UNMEASURED = replace(
@@ -91,6 +93,34 @@ def test_without_a_reference_no_ratio_is_passed() -> None:
     assert (found.status, found.reason) == (
         "unmeasured", "there is no reference to compare with",
     )  # fmt: skip
+
+
+def test_the_class_that_lost_most_is_named() -> None:
+    found = verdict(Limits(worst_class_drop=0.05))
+    assert (found.status, round(found.value or 0, 6), found.reason) == ("fail", 0.1, "class dog")
+    bare = replace(JUDGEMENT, result=replace(INT8, by_class={}))
+    assert verdict(Limits(worst_class_drop=0.05), judgement=bare).status == "unmeasured"
+
+
+def test_what_a_delegate_took_is_a_share_of_all_ops() -> None:
+    assert verdict(Limits(min_delegated=0.5)).status == "pass"
+    assert verdict(Limits(min_delegated=1.0)).status == "fail"
+    unknown = replace(RESULT, placement=Placement((), "the runtime does not say"))
+    found = verdict(Limits(min_delegated=0.5), unknown)
+    assert (found.status, found.reason) == ("unmeasured", "the runtime does not say")
+    with pytest.raises(ValueError, match="min_delegated cannot be over 100 %"):
+        Limits(min_delegated=1.5)
+
+
+def test_times_of_another_machine_are_unmeasured() -> None:
+    limits = SourcedLimits(Limits(max_size=2000, max_latency=1, max_memory=1), "t.toml")
+    found = judge((limits,), RESULT, JUDGEMENT, elsewhere="measured on a desk")
+    assert [(item.metric, item.status) for item in found] == [
+        ("max_size", "pass"),
+        ("max_latency", "unmeasured"),
+        ("max_memory", "unmeasured"),
+    ]
+    assert found[1].reason == "measured on a desk"
 
 
 def test_an_error_metric_that_rises_is_a_drop() -> None:
