@@ -15,9 +15,10 @@ from edgekit.errors import UnmeasuredError
 if TYPE_CHECKING:
     from edgekit.frameworks.isolated import Requirements
 
-__all__ = ["UNTIMED", "Options", "connect", "describe", "install", "unavailable"]
+__all__ = ["IS_HERE", "UNTIMED", "Options", "connect", "describe", "install", "unavailable"]
 
 UNTIMED = ""
+IS_HERE = True
 
 _PYTHON = re.compile(r"3\.\d{1,2}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -18,7 +17,7 @@ from edgekit.core.data import Judgement
 from edgekit.core.device import DeviceSpec
 from edgekit.core.measurement import Memory
 from edgekit.core.target import Target, load_target
-from edgekit.engine.bench import compare_latency, measure_memory
+from edgekit.engine.bench import compare_latency, measure_latency, measure_memory
 from edgekit.engine.bundles import Bundle, is_bundle, open_bundle
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.device_session import device_module
@@ -297,7 +296,7 @@ class _Differences:
 
 def _timed(targets: Sequence[Target], rows: Sequence[Row], shared: _Shared) -> Iterable[Row]:
     """Latency against the first target that runs on this machine, side by side; and memory."""
-    base: tuple[Target, Row] | None = None
+    base: Target | None = None
     for target, row in zip(targets, rows, strict=True):
         module = device_module(target.device) if target.device is not None else None
         if row.problem or module is None:
@@ -309,25 +308,26 @@ def _timed(targets: Sequence[Target], rows: Sequence[Row], shared: _Shared) -> I
             )
             continue
         is_here = bool(getattr(module, "IS_HERE", False))
-        base = base or ((target, row) if is_here else None)
-        against = base[0] if base is not None and is_here else target
-        yield _measured(row, target, against, shared)
+        yield _measured(row, target, base if is_here else None, shared)
+        base = base or (target if is_here else None)
 
 
-def _measured(row: Row, target: Target, base: Target, shared: _Shared) -> Row:
+def _measured(row: Row, target: Target, base: Target | None, shared: _Shared) -> Row:
+    """With the latency of a target, against `base` where there is one, and its memory."""
     subject = shared.subject(target)
     sample = bench_inputs(subject, shared.data, seed=shared.seed)
-    model, against = bench_model(subject), bench_model(shared.subject(base))
+    model = bench_model(subject)
     with shared.bars(f"latency on {target.name}", 1):
-        first, second = compare_latency(against, model, inputs=sample, seconds=_SECONDS)
-    memory = measure_memory(model, inputs=sample)
-    if first.kind != "measured" or second.median_ns is None:
-        return dataclasses.replace(row, latency_note=second.reason, memory=memory)
+        if base is None:
+            latency = measure_latency(model, inputs=sample, seconds=_SECONDS)
+        else:
+            against = bench_model(shared.subject(base))
+            _, latency = compare_latency(against, model, inputs=sample, seconds=_SECONDS)
     return dataclasses.replace(
         row,
-        latency_ratio=second.ratio_to_reference,
-        latency_ci95=second.ratio_ci95,
-        latency_note=second.reason,
-        median_ns=round(statistics.median(second.samples_ns)),
-        memory=memory,
+        latency_ratio=latency.ratio_to_reference,
+        latency_ci95=latency.ratio_ci95,
+        latency_note=latency.reason,
+        median_ns=latency.median_ns,
+        memory=measure_memory(model, inputs=sample),
     )
