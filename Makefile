@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 STAMP  := .venv/.installed
 
-.PHONY: demo test check unit docs lock clean
+.PHONY: demo test check unit gate docs lock clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -21,6 +21,10 @@ check: $(STAMP)
 
 unit: $(STAMP)
 	$(BIN)/pytest
+
+# The project's own models against their limits and baselines.
+gate: $(STAMP)
+	$(BIN)/edgekit check --project .ci --quiet
 
 docs: $(STAMP)
 	$(BIN)/python tools/make_docs.py

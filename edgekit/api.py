@@ -111,6 +111,9 @@ def bench(
     seed: int = 0,
     threads: int | None = None,
     on: str | None = None,
+    with_profile: bool = False,
+    with_count: bool = False,
+    energy_command: str | None = None,
 ) -> Benchmark:
     """Measures latency (ns), memory and size (bytes) and placement of a model file.
 
@@ -121,7 +124,16 @@ def bench(
 
     request = _request(data, data_options)
     return singles.bench(
-        str(model), target=target, data=request, seed=seed, inputs=inputs, threads=threads, on=on
+        str(model),
+        target=target,
+        data=request,
+        seed=seed,
+        inputs=inputs,
+        threads=threads,
+        on=on,
+        with_profile=with_profile,
+        with_count=with_count,
+        energy_command=energy_command,
     )
 
 

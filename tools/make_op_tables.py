@@ -4,7 +4,8 @@
 
 Writes targets/ops/RUNTIME.toml: each op with its highest version, in the usual kernels and in the
 reference kernels. A runtime says that it lacks an op before it looks at anything else of a model,
-so that a model of one operator code and no ops is enough to ask with. --check writes nothing and fails where a file would change.
+so that a model of one operator code and no ops is enough to ask with. --check writes nothing and
+fails where a file would change.
 """
 
 from __future__ import annotations

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgekit.cli import _options as options
+from edgekit.cli._latency import spread_lines
 from edgekit.core.limits import Verdict
 from edgekit.core.measurement import Measurements
-from edgekit.core.runner import OpTime
 from edgekit.text import clean
 from edgekit.units import format_bytes, format_nanoseconds
+
+if TYPE_CHECKING:
+    from edgekit.engine.arena import Arena
+    from edgekit.engine.count import Count
+    from edgekit.engine.energy import Energy
+    from edgekit.engine.singles import Benchmark, Extras, Profile
 
 __all__ = ["command"]
 
@@ -24,6 +31,12 @@ _MOST_TIMES = 5
 @options.data_options(required=False)
 @options.inputs
 @click.option("--profile", is_flag=True, help="The time of each op, where the runtime says it.")
+@click.option("--count", is_flag=True, help="The instructions of one inference, by valgrind.")
+@click.option(
+    "--energy-command",
+    metavar="CMD",
+    help="Prints the joules so far, for a machine without an energy counter of its own.",
+)
 @options.seed
 @options.threads
 @options.on
@@ -38,6 +51,8 @@ def command(
     output: str | None,
     inputs: tuple[str, ...],
     profile: bool,
+    count: bool,
+    energy_command: str | None,
     seed: int,
     threads: int | None,
     on: str | None,
@@ -56,17 +71,16 @@ def command(
         threads=threads,
         on=on,
         with_profile=profile,
+        with_count=count,
+        energy_command=energy_command,
         bars=options.progress(quiet=quiet),
     )
     if as_json:
-        verdicts = [dataclasses.asdict(verdict) for verdict in found.verdicts]
-        times = {"profile": [dataclasses.asdict(op) for op in found.profile]} if profile else {}
-        facts = dataclasses.asdict(found.measurements)
-        options.print_json({**facts, **times, "verdicts": verdicts})
+        options.print_json(_table(found))
     else:
         lines = [
             *_lines(model, found.measurements),
-            *_profile(found.profile),
+            *_extras(found.extras),
             *_limits(found.verdicts),
         ]
         click.echo("\n".join(clean(line, most=400) for line in lines))
@@ -90,6 +104,7 @@ def _lines(model: str, found: Measurements) -> list[str]:
             f"{len(latency.samples_ns)} runs, {latency.threads} thread"
             f"{'s' if latency.threads > 1 else ''}; load {load}, first inference {first}"
         )
+        lines += spread_lines(latency.samples_ns)
     if memory.peak_bytes is None:
         lines.append(f"  memory      unmeasured: {memory.reason}")
     else:
@@ -97,16 +112,95 @@ def _lines(model: str, found: Measurements) -> list[str]:
     return lines + options.placement_lines(found.placement)
 
 
-def _profile(times: tuple[OpTime, ...]) -> list[str]:
+def _table(found: Benchmark) -> dict[str, Any]:
+    """Everything as JSON; what nobody asked for is not in it."""
+    extras = found.extras
+    table = {
+        **dataclasses.asdict(found.measurements),
+        "arena": dataclasses.asdict(extras.arena),
+        "energy": dataclasses.asdict(extras.energy),
+    }
+    if extras.instructions is not None:
+        table["instructions"] = dataclasses.asdict(extras.instructions)
+    if extras.profile is not None:
+        table["profile"] = [dataclasses.asdict(op) for op in extras.profile.ops]
+        table["profile_explained"] = extras.profile.explained
+        table["profile_reason"] = extras.profile.reason
+    table["verdicts"] = [dataclasses.asdict(verdict) for verdict in found.verdicts]
+    return table
+
+
+def _extras(extras: Extras) -> list[str]:
+    lines = [f"  arena       {_arena(extras.arena)}", f"  energy      {_energy(extras.energy)}"]
+    if extras.instructions is not None:
+        lines.append(f"  counted     {_count(extras.instructions)}")
+    if extras.profile is not None:
+        lines += _profile(extras.profile)
+    return lines
+
+
+def _arena(arena: Arena) -> str:
+    if arena.arena_bytes is None or arena.least_bytes is None:
+        return f"unmeasured: {arena.reason}"
+    least = format_bytes(arena.least_bytes)
+    return f"{format_bytes(arena.arena_bytes)} of activations, {least} at least; {arena.how}"
+
+
+def _energy(energy: Energy) -> str:
+    if energy.joules is None or energy.joules_above_idle is None:
+        return f"unmeasured: {energy.reason}"
+    return (
+        f"{_joules(energy.joules)} an inference, {_joules(energy.joules_above_idle)} above idle "
+        f"({energy.idle_watts:.2f} W); {energy.inferences} inferences in {energy.seconds:.1f} s, "
+        f"by {energy.meter}"
+    )
+
+
+def _joules(joules: float) -> str:
+    factor, unit = next(
+        ((f, u) for f, u in ((1.0, "J"), (1e3, "mJ"), (1e6, "uJ")) if joules * f >= 1),
+        (1e9, "nJ"),
+    )
+    return f"{joules * factor:.3g} {unit}"
+
+
+def _count(count: Count) -> str:
+    if count.instructions is None:
+        return f"unmeasured: {count.reason}"
+    apart = max(count.counts) / max(1, min(count.counts)) - 1
+    same = (
+        f"the same in {len(count.counts)} processes"
+        if count.repeats
+        else f"{100 * apart:.2g} % apart in {len(count.counts)} processes ("
+        + ", ".join(f"{n:,}" for n in count.counts)
+        + ")"
+    )
+    return (
+        f"{count.instructions:,} instructions an inference, 1 thread, {same}; valgrind hides "
+        "AVX-512: a regression metric, not a latency"
+    )
+
+
+def _profile(found: Profile) -> list[str]:
     """The ops that take the most time, with their share of all."""
-    total = sum(op.total_ns for op in times) or 1
+    if found.reason:
+        return [f"  profile     unmeasured: {found.reason}"]
+    total = sum(op.total_ns for op in found.ops) or 1
     lines = [
         f"  {'profile' if number == 0 else '':<11} {100 * op.total_ns / total:5.1f} % "
-        f"{format_nanoseconds(op.total_ns / op.calls):>9}  {op.kind} '{op.name}' ({op.where})"
-        for number, op in enumerate(times[:_MOST_TIMES])
+        f"{format_nanoseconds(op.total_ns / op.calls):>9}  {op.kind} '{clean(op.name, most=60)}' "
+        f"({op.where})"
+        for number, op in enumerate(found.ops[:_MOST_TIMES])
     ]
-    left = len(times) - _MOST_TIMES
-    return [*lines, f"  {'':<11} (+{left} more: --json has all)"] if left > 0 else lines
+    left = len(found.ops) - _MOST_TIMES
+    if left > 0:
+        lines.append(f"  {'':<11} (+{left} more: --json has all)")
+    if found.explained is not None:
+        lines.append(
+            f"  {'':<11} all ops: {100 * found.explained:.0f} % of the latency "
+            "(the profiler counts whole microseconds)"
+        )
+    return lines
 
 
 def _limits(verdicts: tuple[Verdict, ...]) -> list[str]:

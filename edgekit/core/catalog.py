@@ -32,7 +32,7 @@ __all__ = [
 
 FAMILIES = (
     *("formats", "techniques", "conversions", "runners", "datasets"),
-    *("tasks", "zoo", "reporters", "devices"),
+    *("tasks", "zoo", "reporters", "check_reports", "devices"),
 )
 """The folders of `edgekit/` in which a file is a name; plug-ins add to them by entry point."""
 

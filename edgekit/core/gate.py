@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from edgekit.core.limits import SourcedLimits
+from edgekit.core.measurement import Measurements
 from edgekit.core.report import Report
 from edgekit.units import Points, Share
 
@@ -20,13 +21,17 @@ Unit = Literal["bytes", "ns", "points", "share", "ratio", "p", "count"]
 
 @dataclass(frozen=True)
 class MaxRegression:
-    """How much worse than the baseline a row may be; None is not held against it."""
+    """How much worse than the baseline a row may be; None is not held against it.
+
+    `delegated` is always held: an op that falls back to the plain CPU kernels does so silently.
+    """
 
     size: Share | None = None
     compressed: Share | None = None
     latency: Share | None = None
     accuracy: Points | None = None
     memory: Share | None = None
+    delegated: Points = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ class Finding:
 class RowResult:
     """How one row ended. `error` is why it could not be measured; `skipped` why it was not run.
 
-    `report` is that of the compression or comparison; `history` are the values of earlier runs,
+    `report` is that of the compression or comparison; a model that is judged as it is has none, and
+    `measured` is what was measured of it all the same. `history` are the values of earlier runs,
     oldest first (`history.jsonl`).
     """
 
@@ -96,6 +102,7 @@ class RowResult:
     skipped: str = ""
     notes: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
+    measured: Measurements | None = None
 
     @property
     def status(self) -> Literal["pass", "fail", "unmeasured", "skipped"]:
@@ -110,13 +117,17 @@ class RowResult:
 
 @dataclass(frozen=True)
 class GateResult:
-    """One run of `edgekit check`: everything that it writes is drawn from this."""
+    """One run of `edgekit check`: everything that it writes is drawn from this.
+
+    `notes` are of the whole run, such as a history that was repaired.
+    """
 
     rows: tuple[RowResult, ...]
     project_file: str
     edgekit_version: str
     started_utc: str
     machine: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

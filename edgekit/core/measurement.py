@@ -8,18 +8,23 @@ from typing import Literal
 from edgekit.core.data import Score
 from edgekit.core.runner import Placement
 
-__all__ = ["Kind", "Latency", "Measurements", "Memory"]
+__all__ = ["Change", "Kind", "Latency", "Measurements", "Memory"]
 
 Kind = Literal["measured", "estimated", "unmeasured"]
 """`estimated` is a compiler's or emulator's own figure; the kinds are never mixed."""
+
+Change = Literal["faster", "slower", "no difference", "cannot tell"]
+"""What the interval of a ratio says (`edgekit.statistics.change`)."""
 
 
 @dataclass(frozen=True)
 class Latency:
     """Time of one inference: raw samples in integer ns, and the ratio to the reference.
 
-    The ratio is the median over paired interleaved rounds (reference, result, result, reference);
-    its interval is a 95 % bootstrap over the rounds. `process` says how it was taken.
+    The ratio is that of paired interleaved rounds (reference, result, result, reference); its 95 %
+    interval is a bootstrap over processes and rounds. `change` is what the interval says where
+    ratios within `margin` of 1 do not matter, `smallest_change` what this measurement would have
+    found 4 times of 5 (0.01 is 1 %). `process` says how it was taken.
     """
 
     kind: Kind
@@ -32,6 +37,9 @@ class Latency:
     first_ns: int | None = None
     threads: int = 1
     process: str = ""
+    change: Change | None = None
+    margin: float | None = None
+    smallest_change: float | None = None
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ class OpTime:
 class Session(Protocol):
     """One opened model. `run` takes samples, `invoke` repeats the last inference for timing.
 
-    A runtime with a profiler also has `profile(runs) -> tuple[OpTime, ...]`: the ops of the last
+    A runtime that lets one see its arena also has `arena() -> (bytes, least bytes)`. One with a
+    profiler has `profile(runs) -> tuple[OpTime, ...]`: the ops of the last
     sample's inference by their time, the longest first.
     """
 

@@ -13,6 +13,7 @@ from edgekit.core.measurement import Latency, Memory
 from edgekit.core.runner import OpPlacement, OpTime, Placement
 from edgekit.engine import bench_device
 from edgekit.engine.bench_process import BenchModel, WorkerError, ask
+from edgekit.engine.bench_ratio import MARGIN, ratio_of, with_ratio
 from edgekit.errors import UnmeasuredError
 from edgekit.units import format_bytes
 
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
     from edgekit.core.data import Array
 
 __all__ = [
+    "MARGIN",
     "BenchModel",
     "compare_latency",
+    "confirm_slower",
     "measure_latency",
     "measure_memory",
     "placement",
     "profile",
 ]
 
-_ROUNDS = 24
+_ROUND_SECONDS, _LEAST_ROUNDS = 0.02, 6
+_DEVICE_ROUNDS = 24
 _PROFILE_RUNS = 30
+_GATE_SECONDS, _GATE_PROCESSES = 3.0, 6
 _MOST_SAMPLES = 4096
 
 
@@ -40,13 +45,15 @@ def compare_latency(
     inputs: tuple[Array, ...],
     reference_inputs: tuple[Array, ...] | None = None,
     seconds: float = 2.0,
-    processes: int = 2,
+    processes: int = 4,
+    margin: float = MARGIN,
 ) -> tuple[Latency, Latency]:
     """Times two models interleaved; returns the reference's latency and the result's.
 
     `inputs` is one real-valued sample (1, ...) for both models, unless the reference takes another.
-    `seconds` is spent on the runs themselves, `processes` fresh processes share it. A model that
-    cannot be run, and one that takes its process down, is unmeasured, with the reason.
+    `seconds` is spent on the runs themselves, `processes` fresh processes share it. Ratios within
+    `margin` of 1 are no difference. A model that cannot be run, and one that takes its process
+    down, is unmeasured, with the reason.
     """
     models = (reference, result)
     samples = (inputs if reference_inputs is None else reference_inputs, inputs)
@@ -56,10 +63,41 @@ def compare_latency(
         runs = _time(models, samples, seconds=seconds, processes=processes)
     except WorkerError as error:
         return _each_alone(models, samples, seconds=seconds, reason=str(error))
-    return (
-        _latency(reference, runs, 0),
-        dataclasses.replace(_latency(result, runs, 1), **_ratio(runs)),
-    )
+    ratio, interval = ratio_of(runs)
+    latency = with_ratio(_latency(result, runs, 1), ratio, interval, margin=margin)
+    return _latency(reference, runs, 0), latency
+
+
+def confirm_slower(
+    reference: BenchModel,
+    result: BenchModel,
+    *,
+    inputs: tuple[Array, ...],
+    threshold: float,
+    reference_inputs: tuple[Array, ...] | None = None,
+) -> tuple[bool, Latency, str]:
+    """Whether a model is slower than another by more than `threshold` (0.03 is 3 %).
+
+    Returns the answer, the result's latency, and why there is no answer ('' where there is one).
+    It is True only where two measurements, each in processes of its own, both say so: the ratio is
+    over the threshold, and its whole 95 % interval over 1. What the first one does not say is not
+    measured again. docs/measuring.md says how often it is right.
+    """
+    latency = Latency("unmeasured", "not measured")
+    for _ in range(2):
+        _, latency = compare_latency(
+            reference,
+            result,
+            inputs=inputs,
+            reference_inputs=reference_inputs,
+            seconds=_GATE_SECONDS,
+            processes=_GATE_PROCESSES,
+        )
+        if latency.ratio_to_reference is None or latency.ratio_ci95 is None:
+            return False, latency, latency.reason or "there is no ratio to the reference"
+        if latency.ratio_to_reference <= 1 + threshold or latency.ratio_ci95[0] <= 1:
+            return False, latency, ""
+    return True, latency, ""
 
 
 def measure_latency(
@@ -144,9 +182,10 @@ def _time(
         if bench_device.untimed(model):
             raise WorkerError(bench_device.untimed(model))
     if models[0].device is not None:
-        keep = math.ceil(_MOST_SAMPLES / _ROUNDS)
-        return [bench_device.time_models(models, inputs, seconds=seconds, count=_ROUNDS, keep=keep)]
-    rounds = math.ceil(_ROUNDS / processes)
+        count = _DEVICE_ROUNDS
+        keep = math.ceil(_MOST_SAMPLES / count)
+        return [bench_device.time_models(models, inputs, seconds=seconds, count=count, keep=keep)]
+    rounds = max(_LEAST_ROUNDS, round(seconds / processes / _ROUND_SECONDS))
     answers = []
     for turn in range(processes):
         answer = ask(
@@ -213,18 +252,6 @@ def _process(
     if any(answer["framework"] for answer in runs):
         text += f"; {runs[0]['framework']} was loaded, because a runner needs it"
     return text
-
-
-def _ratio(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    from edgekit.statistics import paired_ratio
-
-    ratios = []
-    for answer in runs:
-        for item in answer["rounds"]:
-            reference_ns, result_ns = item["median_ns"]
-            ratios.append(max(result_ns, 1) / max(reference_ns, 1))
-    ratio, interval = paired_ratio(ratios, seed=0)
-    return {"ratio_to_reference": ratio, "ratio_ci95": interval}
 
 
 def _threads(model: BenchModel) -> int:

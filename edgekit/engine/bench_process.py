@@ -18,7 +18,7 @@ from edgekit.errors import EdgekitError
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["BenchModel", "WorkerError", "ask"]
+__all__ = ["BenchModel", "WorkerError", "ask", "model_table", "save_inputs"]
 
 _WORKER = "edgekit.engine.bench_worker"
 _LIMIT_SECONDS = 600.0
@@ -58,12 +58,12 @@ def ask(
     with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as folder:
         tables = []
         for number, (model, sample) in enumerate(zip(models, inputs, strict=True)):
-            files = _save_inputs(model, sample, Path(folder) / f"model{number}")
-            tables.append(_table(model, files))
+            files = save_inputs(model, sample, Path(folder) / f"model{number}")
+            tables.append(model_table(model, files))
         return _start({"job": job, "models": tables, **request})
 
 
-def _save_inputs(model: BenchModel, inputs: tuple[Array, ...], stem: Path) -> list[str]:
+def save_inputs(model: BenchModel, inputs: tuple[Array, ...], stem: Path) -> list[str]:
     import numpy as np
 
     from edgekit.engine.inference import model_inputs
@@ -80,7 +80,7 @@ def _save_inputs(model: BenchModel, inputs: tuple[Array, ...], stem: Path) -> li
     return files
 
 
-def _table(model: BenchModel, files: list[str]) -> dict[str, Any]:
+def model_table(model: BenchModel, files: list[str]) -> dict[str, Any]:
     return {
         "path": str(model.path.resolve()),
         "runner": model.runner,

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 __all__ = ["Model", "Opened", "rounds"]
 
-_BLOCK_NS = 2_000_000
+_BLOCK_NS, _LONG_BLOCK_NS = 500_000, 2_000_000
 """How long a block of runs should take: long enough for a model of microseconds to fall into step,
-short enough that the machine is the same for the block after it."""
-_MOST_RUNS = 20_000
-_LEAST_ROUNDS = 5
+short enough that the machine is the same for the block after it. A shared machine changes its speed
+within 10 ms; a block may be long only where fewer than `_LEAST_RUNS` would fit."""
+_MOST_RUNS, _LEAST_RUNS = 20_000, 3
+_LEAST_ROUNDS = 3
 _STEADY = 0.03
 
 
@@ -40,28 +41,31 @@ def rounds(
     """Times one model, or two of them interleaved, for about `seconds`, in `count` rounds.
 
     Each round has for each model the median (ns), the number of runs, and at most `keep` of their
-    times, evenly taken. `turn` alternates which model is opened first.
+    times, evenly taken; of two models also the ratio of the second to the first, and which opening
+    it belongs to. `turn` alternates which model is opened first.
 
-    Two instances of one model differ a little for where they happen to lie in memory. So each round
-    opens fresh instances, in alternating order, unless that would take longer than the round.
+    Two instances of one model differ by 1 % for where they happen to lie in memory. So each round
+    opens fresh instances, in alternating order, unless that takes much longer than the round even
+    at its quickest (a single slow opening is no reason: another process may have been in the way).
     """
     span = int(seconds * 1e9)
     round_ns = span // count
     opened: list[Opened] = []
     found: list[dict[str, Any]] = []
     pace = [0] * len(models)
-    begin, opening_ns = time.perf_counter_ns(), 0
+    begin, openings_ns = time.perf_counter_ns(), list[int]()
     try:
         for number in range(count):
             order = _order(len(models), number + turn)
-            if not opened or opening_ns <= round_ns:
+            if not opened or min(openings_ns) <= 4 * round_ns:
                 start = time.perf_counter_ns()
                 _close(opened, order)  # The order was the other way round when they were opened.
                 opened = _open(models, order)
                 for index in order:
                     pace[index] = _warm_up(opened[index], round_ns // 8)
-                opening_ns = time.perf_counter_ns() - start
-            found.append(_round(opened, order, pace, round_ns, keep))
+                openings_ns.append(time.perf_counter_ns() - start)
+            measured = _round(opened, order, pace, round_ns, keep)
+            found.append({**measured, "opening": len(openings_ns)})
             late = time.perf_counter_ns() - begin > 3 * span
             if late and len(found) >= _LEAST_ROUNDS:
                 break
@@ -102,7 +106,9 @@ def _warm_up(model: Opened, limit_ns: int) -> int:
 
 
 def _runs(pace_ns: int) -> int:
-    return max(1, min(_MOST_RUNS, _BLOCK_NS // max(pace_ns, 1)))
+    pace_ns = max(pace_ns, 1)
+    few = min(_LEAST_RUNS, _LONG_BLOCK_NS // pace_ns)
+    return max(1, few, min(_MOST_RUNS, _BLOCK_NS // pace_ns))
 
 
 def _round(
@@ -110,14 +116,20 @@ def _round(
 ) -> dict[str, Any]:
     """Blocks in the order first, second, second, first, again and again until the time is up."""
     samples: list[list[int]] = [[] for _ in opened]
+    ratios: list[float] = []
     begin = time.perf_counter_ns()
     while True:
+        medians = [0.0] * len(opened)
         for index in (*order, *order[::-1]):
-            samples[index] += opened[index].block(_runs(pace[index]))
+            block = opened[index].block(_runs(pace[index]))
+            samples[index] += block
+            medians[index] += statistics.median(block)
+        ratios.append(max(medians[-1], 1) / max(medians[0], 1))
         if time.perf_counter_ns() - begin > round_ns:
             break
     return {
         "median_ns": [round(statistics.median(runs)) for runs in samples],
+        "ratio": statistics.median(ratios) if len(opened) == 2 else None,
         "runs": [len(runs) for runs in samples],
         "samples_ns": [runs[:: -(-len(runs) // keep)] for runs in samples],
     }

@@ -162,6 +162,6 @@ def prove_on(path: Path, on: str) -> dict[str, Any]:
     serving = Serving(spec, own)
     try:
         answer, _ = serving.ask("selftest", bundle=".")
-        return {"device": spec.label, "facts": dict(serving.hello), **answer}
+        return {"device": spec.label, "facts": dict(serving.hello), **answer["result"]}
     finally:
         serving.close()

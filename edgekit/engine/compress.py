@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact
-from edgekit.core.limits import judge
+from edgekit.core.limits import SourcedLimits, judge
 from edgekit.core.notes import Note
 from edgekit.core.plan import Plan
 from edgekit.core.recipe import Recipe, load_recipe
@@ -23,8 +23,8 @@ from edgekit.core.report import DataFacts, Report, StepRecord
 from edgekit.core.target import Target
 from edgekit.engine import files
 from edgekit.engine.cache import StepCache
+from edgekit.engine.ladder import Climbed, climb
 from edgekit.engine.ladder import check as check_ladder
-from edgekit.engine.ladder import climb
 from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     judged_output,
@@ -55,12 +55,16 @@ if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
 
 __all__ = [
+    "Built",
     "DataRequest",
+    "build",
     "compress",
     "copy_part",
     "data_facts",
+    "measure_built",
     "open_for",
     "plan_for",
+    "prepare",
     "target_versions",
 ]
 
@@ -120,35 +124,65 @@ def compress(
         run, source, plan, trained = prepare(
             model, chosen, device, data=data, seed=seed, bars=bars, hooks=hooks, inputs=inputs
         )
-        started = time.perf_counter()
-        # First, because it is quick and is needed anyway: what cannot be converted or quantized is
-        # found before hours of training.
-        reference, bare = run.plan(_reference_plan(plan), source)
-        run.check_rest(plan, reference)
-        climbed = climb(run, plan, source, reference)
-        records, steps = climbed.records, (*trained, *climbed.records)
-        compressed = time.perf_counter()
-        report = _report(run, climbed.plan, source, steps, reference, climbed.result)
-        own = [note for record in bare if record not in records for note in record.notes]
-        seconds = {
-            **{record.kind: record.seconds for record in trained if not record.cached},
-            "compress": compressed - started,
-            "validate": time.perf_counter() - compressed,
-        }
+        report = measure_built(build(run, source, plan, trained))
         command = _command(
             model, recipe, target, out, data, seed=seed, threads=threads, inputs=inputs, on=on
         )
-        report = dataclasses.replace(
-            report,
-            notes=(*report.notes, *climbed.notes, *own),
-            seconds=seconds,
-            command=command,
-            ladder=climbed.climb,
-        )
+        report = dataclasses.replace(report, command=command)
         with files.disk_errors("--out", out):
             report = _with_bundle(report, device, run.data, folder)
             _write(report, folder)
     return report
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a recipe made of a model, and its float reference; nothing of it is measured yet."""
+
+    run: Run
+    source: Artifact
+    reference: Artifact
+    climbed: Climbed
+    trained: tuple[StepRecord, ...]
+    bare: tuple[StepRecord, ...]
+    seconds: float
+
+
+def build(run: Run, source: Artifact, plan: Plan, trained: tuple[StepRecord, ...]) -> Built:
+    """Does what `prepare` prepared: the float reference, then the recipe.
+
+    Raises:
+        UsageError: a step cannot work on this model.
+        PromiseError: a step did not do what it declares.
+    """
+    started = time.perf_counter()
+    # First, because it is quick and is needed anyway: what cannot be converted or quantized is
+    # found before hours of training.
+    reference, bare = run.plan(_reference_plan(plan), source)
+    run.check_rest(plan, reference)
+    climbed = climb(run, plan, source, reference)
+    return Built(
+        run, source, reference, climbed, trained, bare, seconds=time.perf_counter() - started
+    )
+
+
+def measure_built(built: Built, *, limits: tuple[SourcedLimits, ...] = ()) -> Report:
+    """Measures what was built; `limits` are held beside those of the target and the recipe."""
+    started, climbed = time.perf_counter(), built.climbed
+    steps = (*built.trained, *climbed.records)
+    report = _report(built, steps, limits)
+    own = [note for record in built.bare if record not in climbed.records for note in record.notes]
+    seconds = {
+        **{record.kind: record.seconds for record in built.trained if not record.cached},
+        "compress": built.seconds,
+        "validate": time.perf_counter() - started,
+    }
+    return dataclasses.replace(
+        report,
+        notes=(*report.notes, *climbed.notes, *own),
+        seconds=seconds,
+        ladder=climbed.climb,
+    )
 
 
 def _with_bundle(report: Report, target: Target, data: LoadedData | None, folder: Path) -> Report:
@@ -291,13 +325,10 @@ def _reference_plan(plan: Plan) -> Plan:
 
 
 def _report(
-    run: Run,
-    plan: Plan,
-    source: Artifact,
-    records: tuple[StepRecord, ...],
-    reference: Artifact,
-    result: Artifact,
+    built: Built, records: tuple[StepRecord, ...], limits: tuple[SourcedLimits, ...]
 ) -> Report:
+    run, source, plan = built.run, built.source, built.climbed.plan
+    reference, result = built.reference, built.climbed.result
     pair = measure_pair(
         on_target(reference, plan.target),
         on_target(result, plan.target),
@@ -305,7 +336,6 @@ def _report(
         seed=run.seed,
         bars=run.bars,
     )
-    limits = (plan.target.limits, plan.recipe.promise)
     notes = (
         (*judged_output(on_target(result, plan.target), run.data), *not_finite(pair.judgement))
         if pair.judgement
@@ -330,7 +360,7 @@ def _report(
         judgement=pair.judgement,
         notes=(*elsewhere_notes(plan.target), *notes),
         verdicts=judge(
-            limits,
+            (*limits, plan.target.limits, plan.recipe.promise),
             pair.result,
             pair.judgement,
             reference=pair.reference,

@@ -52,6 +52,7 @@ __all__ = [
 Watch = Callable[[tuple["Array", ...], tuple["Array", ...]], None]
 
 _KNOWN_BYTES = 2**28
+_MOST_AT_PRESET_6 = 2**28
 _CHUNK, _CHUNK_BYTES = 256, 2**26
 """Samples that are in memory at a time; what bounds the memory of a validation."""
 
@@ -371,14 +372,18 @@ def bench_inputs(
 
 
 def xz_bytes(*models: Path) -> int:
-    """Bytes after xz (preset 6), streamed: what an over-the-air update would carry."""
+    """Bytes after xz, streamed: what an over-the-air update would carry.
+
+    The preset is xz's own, 6; beyond 256 MB it is 0, as the other would take many minutes.
+    """
     paths = [
         file
         for path in models
         for file in ([path] if path.is_file() else sorted(path.rglob("*")))
         if file.is_file()
     ]
-    compressor, total = lzma.LZMACompressor(), 0
+    is_large = sum(path.stat().st_size for path in paths) > _MOST_AT_PRESET_6
+    compressor, total = lzma.LZMACompressor(preset=0 if is_large else 6), 0
     for item in paths:
         with item.open("rb") as file:
             while block := file.read(1 << 20):

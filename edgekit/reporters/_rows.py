@@ -194,10 +194,11 @@ def _latency(before: Latency, after: Latency) -> Row:
     if after.kind == "unmeasured":
         return Row("latency", "latency", missing=clean(after.reason, most=200))
     change = ratio_text(after.ratio_to_reference) if after.ratio_to_reference is not None else ""
-    remark = count(after.threads, "thread")
+    remark = _threads(before, after)
     if after.ratio_ci95 is not None:
         low, high = after.ratio_ci95
-        remark = f"[{low:.2f}, {high:.2f}] interleaved, {remark}"
+        said = f"{after.change}, " if after.change in ("no difference", "cannot tell") else ""
+        remark = f"[{low:.2f}, {high:.2f}] interleaved, {said}{remark}"
     return Row(
         "latency",
         "latency",
@@ -206,6 +207,12 @@ def _latency(before: Latency, after: Latency) -> Row:
         change,
         tail=_with_reason(remark, after.kind, after.reason),
     )
+
+
+def _threads(before: Latency, after: Latency) -> str:
+    if before.kind == after.kind == "measured" and before.threads != after.threads:
+        return f"{before.threads} against {count(after.threads, 'thread')}"
+    return count(after.threads, "thread")
 
 
 def _memory(before: Memory, after: Memory) -> Row:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Final
 
 from edgekit.core.limits import Status, Verdict
 from edgekit.core.report import Report
+from edgekit.drawing.words import (
+    bytes_text,
+    count,
+    file_name,
+    nanoseconds_text,
+    p_text,
+    points_text,
+    ratio_text,
+    share_text,
+    times_text,
+    trimmed,
+)
 from edgekit.text import clean
 from edgekit.units import (
     format_bytes,
     format_nanoseconds,
     format_points,
     format_seconds,
-    format_share,
 )
 
 __all__ = [
@@ -42,31 +51,6 @@ STATUS_WORDS: Final[Mapping[Status, str]] = {
 """What a verdict is called in a table; the words differ in more than colour."""
 
 
-def file_name(path: str) -> str:
-    """Leaves a relative path (or KIND:PATH) as it is; of an absolute one only the last part.
-
-    A report travels; where the machine that wrote it keeps its files is nobody's business.
-    """
-    kind, colon, rest = path.partition(":")
-    if PureWindowsPath(path).drive:
-        return PureWindowsPath(path).name
-    if colon and rest.startswith("/"):
-        return f"{kind}:{PurePosixPath(rest).name}"
-    return PurePosixPath(path).name if path.startswith("/") else path
-
-
-def count(number: int, noun: str) -> str:
-    """Writes '1 thread' and '2 threads'."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def ratio_text(ratio: float) -> str:
-    """Writes 0.368 as '0.37x', and keeps two digits of a small ratio: '0.018x'."""
-    if ratio >= 100:
-        return f"{ratio:,.0f}x"
-    return f"{ratio:.2f}x" if ratio >= 0.1 or ratio == 0 else f"{ratio:.2g}x"
-
-
 def timing_text(seconds: Mapping[str, float]) -> str:
     """Writes '(train 9 s, compress 1 s)', or nothing."""
     parts = [f"{clean(name)} {format_seconds(value)}" for name, value in seconds.items()]
@@ -89,46 +73,17 @@ class _Wording:
     beyond: str = "over"
 
 
-def trimmed(text: str) -> str:
-    """Drops the zeros that say nothing in a round value: '256.0 kB' is '256 kB'."""
-    return re.sub(r"(\.\d*?)0+(?=\s)", r"\1", text).replace(". ", " ")
-
-
-def _bytes(value: float) -> str:
-    return trimmed(format_bytes(value))
-
-
-def _nanoseconds(value: float) -> str:
-    return trimmed(format_nanoseconds(value))
-
-
-def _times(value: float) -> str:
-    text = f"{value:.4f}".rstrip("0")
-    return f"{text}0x" if text.endswith(".") else f"{text}x"
-
-
-def _p_value(value: float) -> str:
-    return f"p {value:.3g}"
-
-
-def _points(value: float) -> str:
-    """Writes a distance in points with as many digits as it takes to see it."""
-    points = 100 * value
-    digits = next((n for n in range(1, 6) if round(points, n) != 0), 1)
-    return f"{points:.{digits}f} pt"
-
-
 _WORDINGS: Final[Mapping[str, _Wording]] = {
-    "max_size": _Wording("size", _bytes, format_bytes),
-    "max_compressed_ratio": _Wording("compressed", _times, _times),
-    "min_p_worse": _Wording("significance", _p_value, _p_value, "under it"),
-    "max_accuracy_drop": _Wording("accuracy", _points, _points, "beyond"),
-    "worst_class_drop": _Wording("worst class", _points, _points, "beyond"),
-    "min_agreement": _Wording("agreement", lambda v: trimmed(format_share(v)), _points, "under"),
-    "min_delegated": _Wording("placement", lambda v: trimmed(format_share(v)), _points, "under"),
-    "max_latency": _Wording("latency", _nanoseconds, format_nanoseconds),
-    "max_latency_ratio": _Wording("latency", _times, _times),
-    "max_memory": _Wording("memory", _bytes, format_bytes),
+    "max_size": _Wording("size", bytes_text, format_bytes),
+    "max_compressed_ratio": _Wording("compressed", times_text, times_text),
+    "min_p_worse": _Wording("significance", p_text, p_text, "under it"),
+    "max_accuracy_drop": _Wording("accuracy", points_text, points_text, "beyond"),
+    "worst_class_drop": _Wording("worst class", points_text, points_text, "beyond"),
+    "min_agreement": _Wording("agreement", share_text, points_text, "under"),
+    "min_delegated": _Wording("placement", share_text, points_text, "under"),
+    "max_latency": _Wording("latency", nanoseconds_text, format_nanoseconds),
+    "max_latency_ratio": _Wording("latency", times_text, times_text),
+    "max_memory": _Wording("memory", bytes_text, format_bytes),
 }
 
 

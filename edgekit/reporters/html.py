@@ -7,7 +7,7 @@ from typing import Final
 
 from edgekit.core.limits import Status
 from edgekit.core.report import Report, StepRecord
-from edgekit.reporters._css import CSS
+from edgekit.drawing.page import page
 from edgekit.reporters._curves import MOST_CURVES, curve_plots
 from edgekit.reporters._elements import (
     MARKS,
@@ -40,13 +40,10 @@ _KEY: Final = (
     'and <span class="line select"></span> the select split, which no step is trained on. '
     "The ring marks the epoch whose weights were kept.</p>"
 )
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""No script and no request, whatever a name in the report may try."""
 
 
 def render(report: Report) -> str:
     """Returns the page: no script, no request, every name that came from a file escaped."""
-    title = escape(clean(report.title, most=200))
     body = (
         *_header(report),
         "<main>",
@@ -62,14 +59,7 @@ def render(report: Report) -> str:
         "</main>",
         _footer(report),
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        f"<title>{title} – edgekit report</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</body>\n</html>\n"
-    )
+    return page(f"{clean(report.title, most=200)} – edgekit report", body)
 
 
 def _header(report: Report) -> list[str]:

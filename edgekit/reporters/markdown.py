@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from edgekit.core.report import Report
+from edgekit.drawing.markdown import escaped
 from edgekit.reporters._notes import NoteGroup, checked, skipped
 from edgekit.reporters._placement import placement_text
 from edgekit.reporters._sections import parts, sections
@@ -20,8 +21,6 @@ __all__ = ["SUFFIX", "render"]
 
 SUFFIX = ".md"
 
-_SPECIAL: Final = re.compile(r"([\\`*\[\]{}|~#$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])")
-_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _NOTHING: Final = "Nothing was skipped or done in another way than asked for."
 _MARKS: Final = {"pass": "✅", "fail": "❌", "unmeasured": "⚠️"}
 
@@ -29,13 +28,13 @@ _MARKS: Final = {"pass": "✅", "fail": "❌", "unmeasured": "⚠️"}
 def render(report: Report) -> str:
     """Returns the page; every name that came from a file is escaped."""
     heading, sentence = verdict_heading(report)
-    timing = _escaped(timing_text(report.seconds))
+    timing = escaped(timing_text(report.seconds))
     mark = _MARKS[report.status] if report.verdicts else "➖"
     blocks = [
-        f"# {_escaped(clean(report.title, most=200))}",
+        f"# {escaped(clean(report.title, most=200))}",
         f"{mark} **{heading}.** {sentence} {timing}",
         _table(figures(report)),
-        f"placement: {_escaped(placement_text(report.result.placement, most=10))}",
+        f"placement: {escaped(placement_text(report.result.placement, most=10))}",
         *_verdicts(report),
         *_training(report),
         *(block for table in (*sections(report), parts(report)) for block in _section(table)),
@@ -53,26 +52,26 @@ def _verdicts(report: Report) -> list[str]:
         return []
     lines = (
         f"- {_MARKS[verdict.status]} {STATUS_WORDS[verdict.status]}: "
-        f"{_escaped(verdict_sentence(verdict, report))}"
+        f"{escaped(verdict_sentence(verdict, report))}"
         for verdict in report.verdicts
     )
     return ["## Limits", "\n".join(lines)]
 
 
 def _section(table: Table) -> list[str]:
-    caption = [_escaped(table.caption)] if table.caption else []
-    return [f"## {_escaped(table.title)}", *caption, _table(table)]
+    caption = [escaped(table.caption)] if table.caption else []
+    return [f"## {escaped(table.title)}", *caption, _table(table)]
 
 
 def _table(table: Table) -> str:
     marks = ("---:" if i in table.numeric else "---" for i in range(len(table.heads)))
     lines = [table.heads, tuple(marks)]
-    cells = [tuple(_escaped(cell) for cell in row) for row in table.rows]
+    cells = [tuple(escaped(cell) for cell in row) for row in table.rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in [*lines, *cells])
 
 
 def _training(report: Report) -> list[str]:
-    lines = [f"- {_escaped(training_line(step))}" for _, step in trained(report)]
+    lines = [f"- {escaped(training_line(step))}" for _, step in trained(report)]
     return ["## Training", "\n".join(lines)] if lines else []
 
 
@@ -87,9 +86,9 @@ def _notes(groups: tuple[NoteGroup, ...]) -> list[str]:
     for origin, found in groupby(groups, key=lambda group: group.origin):
         of_origin = list(found)
         lines = [line for group in of_origin if not group.is_long for line in group.lines]
-        blocks.append(f"### {_escaped(origin)}")
+        blocks.append(f"### {escaped(origin)}")
         if lines:
-            blocks.append("\n".join(f"- {_escaped(line)}" for line in lines))
+            blocks.append("\n".join(f"- {escaped(line)}" for line in lines))
         blocks += [_folded(group) for group in of_origin if group.is_long]
     return blocks
 
@@ -104,13 +103,7 @@ def _reproduce(report: Report) -> str:
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", command)), default=0))
     return (
         f"{fence}console\n$ {command}\n{fence}\n\n"
-        f"edgekit {_escaped(clean(report.edgekit_version))}; "
+        f"edgekit {escaped(clean(report.edgekit_version))}; "
         f"model digest {clean(report.source.digest)[:12]}, "
         f"result digest {clean(report.result.digest)[:12]}."
     )
-
-
-def _escaped(text: str) -> str:
-    """Takes the meaning out of Markdown and HTML characters; `_` inside a word has none."""
-    plain = "".join(_ENTITIES.get(char, char) for char in text)
-    return _SPECIAL.sub(lambda match: f"\\{match[0]}", plain)

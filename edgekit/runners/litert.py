@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.core.artifact import Signature
-from edgekit.core.runner import Placement
+from edgekit.core.runner import OpTime, Placement
 from edgekit.errors import UsageError
 from edgekit.lazy import version
 from edgekit.runners._litert import Kernels, create, explain
+from edgekit.runners._litert_arena import activation_arena
+from edgekit.runners._litert_profile import op_names, record, summed
 from edgekit.runners._signature import checked, is_dynamic, ordered, shape_text, tensors
 from edgekit.runners._xnnpack import read_placement
 
@@ -72,7 +74,7 @@ def open(path: Path, signature: Signature, options: object) -> LitertSession:  #
     """
     assert isinstance(options, Options), options
     interpreter = create(path, kernels=options.kernels, threads=options.threads)
-    return LitertSession(interpreter, path, signature, options.kernels)
+    return LitertSession(interpreter, path, signature, options)
 
 
 def unavailable() -> str:
@@ -101,9 +103,9 @@ class LitertSession:
     invoke: Callable[[], object]
 
     def __init__(
-        self, interpreter: Any, path: Path, signature: Signature, kernels: Kernels
+        self, interpreter: Any, path: Path, signature: Signature, options: Options
     ) -> None:
-        self._interpreter, self._path, self._kernels = interpreter, path, kernels
+        self._interpreter, self._path, self._options = interpreter, path, options
         inputs = ordered(tensors(interpreter, "inputs"), signature.inputs)
         outputs = ordered(tensors(interpreter, "outputs"), signature.outputs)
         self.signature = Signature(tuple(s for _, s in inputs), tuple(s for _, s in outputs))
@@ -133,7 +135,35 @@ class LitertSession:
 
     def placement(self) -> Placement:
         """Reads from the interpreter which ops its delegate took."""
-        return read_placement(self._interpreter, self._kernels)
+        return read_placement(self._interpreter, self._options.kernels)
+
+    def profile(self, runs: int) -> tuple[OpTime, ...]:
+        """The time of each op in `runs` inferences behind a first one that does not count.
+
+        Raises:
+            UnmeasuredError: LiteRT's profiler does not run this model, or is not a known one.
+        """
+        last = slice(-1, None) if is_dynamic(self.signature) else slice(None)
+        inputs = {
+            detail["name"]: self._interpreter.get_tensor(detail["index"])[last]
+            for detail in self._interpreter.get_input_details()
+        }
+        chosen = self._options
+        found = record(
+            self._path, kernels=chosen.kernels, threads=chosen.threads, inputs=inputs, runs=runs
+        )
+        return summed(found, op_names(self._interpreter))
+
+    def arena(self) -> tuple[int, int]:
+        """The bytes of one sample's activation arena, and the least that any planner needs.
+
+        XNNPACK keeps what it computes to itself, so they are those of the plain kernels.
+
+        Raises:
+            UnmeasuredError: the runtime does not show where the tensors are.
+        """
+        plain: Kernels = "reference" if self._options.kernels == "reference" else "builtin"
+        return activation_arena(self._path, kernels=plain)
 
     def close(self) -> None:
         """Frees the interpreter."""

@@ -34,6 +34,7 @@ REQUIRED = {
     "tasks": "suits check create",
     "zoo": "SETTINGS build",
     "reporters": "SUFFIX render",
+    "check_reports": "SUFFIX render",
     "devices": "Options UNTIMED unavailable install connect describe",
 }
 

@@ -12,9 +12,14 @@ import numpy as np
 import pytest
 from support import edgekit
 
-BOARD = (
-    'summary = "A board that is away"\ninherit = "cpu-litert"\n[device]\nvia = "{via}"\n{more}\n'
-)
+BOARD = """
+summary = "A board that is away"
+inherit = "cpu-litert"
+[device]
+via = "ssh"
+host = "127.0.0.1"
+port = 1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +32,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_float: Path) -> Path:
 
 def matrix(*words: object) -> tuple[int, dict[str, Any]]:
     found = edgekit("validate", *words, "--json")
+    assert found.out, found.err
     return found.code, json.loads(found.out)
 
 

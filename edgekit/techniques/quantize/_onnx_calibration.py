@@ -15,7 +15,7 @@ from edgekit.techniques.quantize._onnx_model import require
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["Feed", "calibration_batches", "collect", "session"]
+__all__ = ["Channels", "Feed", "Span", "calibration_batches", "collect", "session"]
 
 Feed = Mapping[str, "Array"]
 Span = tuple[float, float]
@@ -101,10 +101,49 @@ class _Spans:
         self.found[name] = (low, high)
 
 
+class Channels:
+    """The least and greatest value of each channel (last axis) of a tensor, and the mean square."""
+
+    def __init__(self, count: int) -> None:
+        import numpy as np
+
+        self.low, self.high = np.full(count, _INFINITE), np.full(count, -_INFINITE)
+        self.total, self.rows = np.zeros(count), 0
+
+    def add(self, values: Array) -> None:
+        """Takes the values of one run into account."""
+        import numpy as np
+
+        rows: Any = values.reshape(-1, values.shape[-1])
+        self.low = np.minimum(self.low, rows.min(axis=0, initial=_INFINITE))
+        self.high = np.maximum(self.high, rows.max(axis=0, initial=-_INFINITE))
+        self.total = self.total + np.einsum("ij,ij->j", rows, rows)
+        self.rows += len(rows)
+
+    @property
+    def mean_square(self) -> Array:
+        """Over all values of a channel."""
+        found: Array = self.total / max(1, self.rows)
+        return found
+
+    @property
+    def is_finite(self) -> bool:
+        """There were values, and none was infinite."""
+        import numpy as np
+
+        return bool(np.isfinite([self.low, self.high, self.total]).all())
+
+
 def collect(
-    model: Any, tensors: Iterable[str], batches: Iterable[Feed], ranges: Ranges
+    model: Any,
+    tensors: Iterable[str],
+    batches: Iterable[Feed],
+    ranges: Ranges,
+    channels: Mapping[str, Channels] | None = None,
 ) -> dict[str, Span]:
     """The range of each tensor; one that becomes infinite has an infinite range.
+
+    With the moving average or the full range, the `channels` are filled on the way.
 
     Raises:
         UsageError: a tensor becomes NaN; the first one in the graph is named.
@@ -115,19 +154,28 @@ def collect(
     return (
         _histograms(model, names, batches, ranges)
         if ranges in _HISTOGRAM
-        else _extremes(model, names, batches, is_average=ranges == "average")
+        else _extremes(model, names, batches, channels or {}, is_average=ranges == "average")
     )
 
 
 def _extremes(
-    model: Any, names: list[str], batches: Iterable[Feed], *, is_average: bool
+    model: Any,
+    names: list[str],
+    batches: Iterable[Feed],
+    channels: Mapping[str, Channels],
+    *,
+    is_average: bool,
 ) -> dict[str, Span]:
     """Reductions inside the graph, so that only three values a tensor come out of it."""
     spans = _Spans(is_average, {})
-    watched = _watched(model, names, _REDUCTIONS)
+    watched = _watched(model, names, _REDUCTIONS, whole=channels)
     outputs = [item.name for item in watched.get_outputs()]
+    count = len(outputs) - len(channels)
     for feed in batches:
-        values = [float(value) for value in watched.run(outputs, dict(feed))]
+        made = watched.run(outputs, dict(feed))
+        for tensor, whole in zip(outputs[count:], made[count:], strict=True):
+            channels[tensor].add(whole)
+        values = [float(value) for value in made[:count]]
         rows = zip(names, values[::3], values[1::3], values[2::3], strict=True)
         found = [(name, low, high, total) for name, low, high, total in rows if low <= high]
         # The runtime's ReduceMin and ReduceMax pass over NaN; a sum does not.
@@ -179,8 +227,11 @@ def _refuse_nan(model: Any, wrong: set[str]) -> None:
     )
 
 
-def _watched(model: Any, names: list[str], reductions: tuple[str, ...]) -> Any:
-    """A session of the model whose outputs are these tensors, or what they are reduced to."""
+def _watched(
+    model: Any, names: list[str], reductions: tuple[str, ...], *, whole: Iterable[str] = ()
+) -> Any:
+    """A session of the model whose outputs are these tensors, or what they are reduced to; and
+    behind them those of `whole`."""
     helper = require("onnx.helper")
     copy = type(model)()
     copy.CopyFrom(model)
@@ -191,4 +242,6 @@ def _watched(model: Any, names: list[str], reductions: tuple[str, ...]) -> Any:
             copy.graph.node.append(helper.make_node(kind, [name], [end], end, keepdims=0))
         for end in ends or [name]:
             copy.graph.output.append(helper.make_empty_tensor_value_info(end))
+    for name in whole:
+        copy.graph.output.append(helper.make_empty_tensor_value_info(name))
     return session(copy.SerializeToString())

@@ -9,10 +9,10 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Work
 from edgekit.frameworks import onnx_files
 from edgekit.techniques.quantize import Parameters
+from edgekit.techniques.quantize._onnx_calibrated import activations, typed
 from edgekit.techniques.quantize._onnx_calibration import Feed, collect
 from edgekit.techniques.quantize._onnx_model import array, is_treated, require, visits
 from edgekit.techniques.quantize._onnx_quiet import promised, quiet
-from edgekit.techniques.quantize._onnx_static import activations, typed
 
 __all__ = ["probe_batches", "to_float16"]
 

@@ -11,6 +11,7 @@ from edgekit.core.ladder import Rung
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
 from edgekit.techniques.quantize import Parameters
+from edgekit.techniques.quantize._onnx_calibrated import calibrate, quantizable, typed
 from edgekit.techniques.quantize._onnx_calibration import Feed, calibration_batches, session
 from edgekit.techniques.quantize._onnx_float16 import probe_batches
 from edgekit.techniques.quantize._onnx_model import (
@@ -21,12 +22,7 @@ from edgekit.techniques.quantize._onnx_model import (
     visits,
 )
 from edgekit.techniques.quantize._onnx_rewrite import rewrite
-from edgekit.techniques.quantize._onnx_static import (
-    calibrate,
-    quantizable,
-    quantize_static,
-    typed,
-)
+from edgekit.techniques.quantize._onnx_static import quantize_static
 from edgekit.techniques.quantize._rungs import sparing
 
 if TYPE_CHECKING:

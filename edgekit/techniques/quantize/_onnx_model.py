@@ -45,6 +45,10 @@ WEIGHT_INPUTS = {
 _FEW = 512
 """Values of weights below which int8 saves under a kilobyte, less than half of it after scales
 and nodes. A depthwise convolution of 144 values cost a text recogniser most of what it lost."""
+_SMALL_SHARE = 1000
+"""A table with a smaller part of all weights than one in so many saves nothing, and its few rows
+are read all the time: one of 2 rows cost a sentence encoder 5 times as much as all other weights
+together."""
 _STANDARD = ("", "ai.onnx")
 _LARGEST = 1_500_000_000
 """Bytes above which tensors go beside the file: protobuf ends at 2 GB."""
@@ -118,8 +122,11 @@ def float_weights(visit: Visit) -> tuple[str, ...]:
 
 def few_values(visit: Visit) -> bool:
     """An op that computes in float, whose weights are too few for int8 to save anything."""
-    sizes = [math.prod(visit.scope[name].dims) for name in float_weights(visit)]
-    return visit.kind.startswith("Conv") and sum(sizes) < _FEW
+    size = sum(math.prod(visit.scope[name].dims) for name in float_weights(visit))
+    if visit.kind == "Gather":
+        total = sum(math.prod(t.dims) for t in visit.scope.values() if len(t.dims) > 1)
+        return bool(size * _SMALL_SHARE < total)
+    return visit.kind.startswith("Conv") and size < _FEW
 
 
 def is_treated(visit: Visit, op_types: tuple[str, ...], skip: tuple[str, ...]) -> bool:

@@ -12,10 +12,10 @@ from edgekit.core.technique import Work
 from edgekit.errors import EdgekitError, PromiseError
 from edgekit.frameworks import onnx_files
 from edgekit.techniques.quantize import Parameters
+from edgekit.techniques.quantize._onnx_calibrated import static_kinds
 from edgekit.techniques.quantize._onnx_found import Found, bad_scale, find
 from edgekit.techniques.quantize._onnx_model import Visit, few_values, matches, visits
 from edgekit.techniques.quantize._onnx_spared import is_spared, spared
-from edgekit.techniques.quantize._onnx_static import static_kinds
 
 __all__ = ["prove"]
 
@@ -40,9 +40,10 @@ def prove(parameters: Parameters, source: Artifact, result: Artifact, work: Work
         PromiseError: one of them is not what the scheme says.
     """
     found = find(result.path)
-    _prove_treated(parameters, found)
+    small = _small_tables(source)
+    _prove_treated(parameters, found, small)
     _prove_spared(parameters, found, source, work)
-    _note_left(parameters, found, work)
+    _note_left(parameters, found, small, work)
     _prove_scales(parameters, found, result)
     _prove_smaller(parameters, source, result)
     _record_shares(parameters, found, source, work)
@@ -53,12 +54,18 @@ def _broken(parameters: Parameters, text: str, hint: str = "") -> PromiseError:
     return PromiseError(f"quantize: {parameters.scheme}: {text}", hint=hint)
 
 
-def _prove_treated(parameters: Parameters, found: Found) -> None:
+def _small_tables(source: Artifact) -> frozenset[str]:
+    """Embeddings that stay as they are: asked of the source, for narrow weights count otherwise."""
+    found = visits(onnx_files.load(source.path))
+    return frozenset(v.name for v in found if v.kind == "Gather" and few_values(v))
+
+
+def _prove_treated(parameters: Parameters, found: Found, small: frozenset[str]) -> None:
     wanted = _WANTED[parameters.scheme]
     wanted += _SPARED if parameters.weights_only else ()
     if not any(made.how in wanted for made in found.treated):
         raise _broken(parameters, "no op with weights was quantized")
-    asked = [visit for visit in found.left if _is_asked(parameters, visit)]
+    asked = [visit for visit in found.left if _is_asked(parameters, visit, small)]
     if asked:
         raise _broken(
             parameters,
@@ -91,8 +98,14 @@ def _prove_spared(parameters: Parameters, found: Found, source: Artifact, work: 
         work.note("left in float", f"{len(names)} {kind}: {_listed(names)}", _WEIGHTLESS)
 
 
-def _is_asked(parameters: Parameters, visit: Visit) -> bool:
-    if few_values(visit) and (not parameters.is_static or is_spared(visit, parameters)):
+def _is_few(parameters: Parameters, visit: Visit, small: frozenset[str]) -> bool:
+    if visit.kind == "Gather":
+        return visit.name in small
+    return few_values(visit) and (not parameters.is_static or is_spared(visit, parameters))
+
+
+def _is_asked(parameters: Parameters, visit: Visit, small: frozenset[str]) -> bool:
+    if _is_few(parameters, visit, small):
         return False
     able = not parameters.is_static or not _inside(visit)
     return able and visit.kind in parameters.op_types and not _skipped(parameters, visit.name)
@@ -113,12 +126,12 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in every[:_SHOWN]) + more
 
 
-def _note_left(parameters: Parameters, found: Found, work: Work) -> None:
+def _note_left(parameters: Parameters, found: Found, small: frozenset[str], work: Work) -> None:
     """One note for each kind and reason, whatever the number of ops."""
     groups: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for visit in found.left:
         what = "skipped" if _skipped(parameters, visit.name) else "left in float"
-        groups[what, visit.kind, _reason(parameters, visit)].append(visit.name)
+        groups[what, visit.kind, _reason(parameters, visit, small)].append(visit.name)
     for made in found.treated:
         if parameters.is_static and made.how == "integer weights":
             is_asked = matches(made.name, parameters.weights_only)
@@ -134,12 +147,12 @@ def _note_left(parameters: Parameters, found: Found, work: Work) -> None:
         )
 
 
-def _reason(parameters: Parameters, visit: Visit) -> str:
+def _reason(parameters: Parameters, visit: Visit, small: frozenset[str]) -> str:
     if _skipped(parameters, visit.name):
         return "as skip says"
     if parameters.op_types and visit.kind not in parameters.op_types:
         return "op_types leaves this kind out"
-    if few_values(visit) and (not parameters.is_static or is_spared(visit, parameters)):
+    if _is_few(parameters, visit, small):
         return "its weights are too few for int8 to make the file smaller"
     if parameters.is_static and _inside(visit):
         return "the engine does not calibrate inside If, Loop and Scan"

@@ -11,8 +11,8 @@ from edgekit.core.description import Description
 from edgekit.errors import UsageError
 from edgekit.frameworks import onnx_files
 from edgekit.techniques.quantize import STATIC, Parameters
+from edgekit.techniques.quantize._onnx_calibrated import static_kinds
 from edgekit.techniques.quantize._onnx_model import WEIGHT_INPUTS, Visit, float_weights, visits
-from edgekit.techniques.quantize._onnx_static import static_kinds
 
 __all__ = ["refuse"]
 

@@ -9,28 +9,19 @@ errors by a third or more over 12 and 32 images.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from edgekit.core.artifact import Artifact
 from edgekit.core.technique import Work
 from edgekit.errors import PromiseError
-from edgekit.frameworks import onnx_files
 from edgekit.techniques.quantize import Parameters
-from edgekit.techniques.quantize._onnx_calibration import (
-    Feed,
-    Span,
-    calibration_batches,
-    collect,
-)
+from edgekit.techniques.quantize._onnx_calibrated import Calibrated, quantizable, static_kinds
+from edgekit.techniques.quantize._onnx_calibration import Span
 from edgekit.techniques.quantize._onnx_model import (
     Visit,
+    few_values,
     float_weights,
-    is_treated,
-    matches,
-    op_name,
     require,
     visits,
 )
@@ -43,71 +34,15 @@ from edgekit.techniques.quantize._onnx_spared import (
     without_removable,
 )
 
-__all__ = [
-    "Calibrated",
-    "activations",
-    "calibrate",
-    "quantizable",
-    "quantize_static",
-    "static_kinds",
-    "typed",
-]
+__all__ = ["quantize_static"]
 
 _SUMS = ("MatMul", "Gemm")
 """Ops whose kernels give their int32 sums as floats just as fast: rounding them to 8 bits costs
 accuracy (of a 3-layer MiniLM 1.5 points against 0.1) and time, unless the next op wants it so."""
-_FLOAT = 1
-"""TensorProto.FLOAT."""
 
 _INFER_KEY = "onnx.infer"
 _WILD = 1e15
 """A range that wide stands for infinity: 256 steps of it tell nothing apart."""
-
-
-class Calibrated:
-    """A float model with inferred types, and the ranges of its tensors."""
-
-    def __init__(self, model: Any, spans: Mapping[str, Span]) -> None:
-        self.model, self.spans = model, spans
-
-
-def static_kinds() -> frozenset[str]:
-    """The kinds of op that the engine can give integer inputs and outputs."""
-    registry = require("onnxruntime.quantization.registry")
-    return frozenset(registry.QDQRegistry) | frozenset(registry.QLinearOpsRegistry)
-
-
-def calibrate(
-    parameters: Parameters,
-    source: Artifact,
-    work: Work,
-    batches: Iterable[Feed] | None = None,
-) -> Calibrated:
-    """Opens the model and finds the ranges of what its treated ops read and write.
-
-    Raises:
-        UsageError: no sample, or NaN.
-    """
-    model = typed(source)
-    # The outputs too: a NaN that only they have would go unseen.
-    ends = {item.name for item in model.graph.output if item.type.tensor_type.elem_type == _FLOAT}
-    tensors = {*activations(model, quantizable(model, parameters)), *ends}
-    feed = calibration_batches(parameters, source, work) if batches is None else batches
-    with quiet(work.folder):
-        return Calibrated(model, collect(model, tensors, feed, parameters.ranges))
-
-
-def quantizable(model: Any, parameters: Parameters) -> list[Visit]:
-    """The ops of the main graph whose activations become integers, and embeddings."""
-    kinds, inner = static_kinds(), model.graph
-    return [
-        visit
-        for visit in visits(model)
-        if visit.graph is inner
-        and visit.kind in kinds
-        and is_treated(visit, parameters.op_types, parameters.skip)
-        and not matches(visit.name, parameters.weights_only)
-    ]
 
 
 def quantize_static(
@@ -126,16 +61,19 @@ def quantize_static(
     """
     model = type(calibrated.model)()
     model.CopyFrom(calibrated.model)
-    asked = quantizable(model, parameters)
+    asked = [v for v in quantizable(model, parameters) if v.name not in calibrated.smoothed]
     wild = _wild(asked, calibrated.spans)
     if only is None:
         _note_wild(wild, work)
+        _record_smoothing(calibrated, work)
     chosen = [v for v in asked if v.name not in wild and (only is None or v.name in only)]
     tables = [v.name for v in chosen if v.kind == "Gather" and float_weights(v)]
+    small = {v.name for v in chosen if v.name in tables and few_values(v)}
     narrow = [v.name for v in spared(model, parameters) if only is None]
     floats = frozenset(v.name for v in visits(model) if is_spared(v, parameters))
+    floats |= calibrated.smoothed
     names = [v.name for v in chosen if v.name not in tables]
-    if not chosen and not narrow:
+    if len(chosen) == len(small) and not narrow:
         raise PromiseError(
             f"quantize: {parameters.scheme}: no op can be quantized",
             hint='scheme = "dynamic-int8" treats the weights alone',
@@ -148,34 +86,6 @@ def quantize_static(
             model = _by_engine(parameters, model, calibrated.spans, names)
         read_floats(model, floats)
     return _cleaned(model)
-
-
-def typed(source: Artifact) -> Any:
-    """The whole model with the types of its tensors, which the engine looks at.
-
-    Types are inferred without external data, whose size could be over what protobuf takes.
-    """
-    inference, external = require("onnx.shape_inference"), require("onnx.external_data_helper")
-    model = onnx_files.load(source.path)
-    with contextlib.suppress(Exception):  # What is not known is not quantized; `verify` says so.
-        model = inference.infer_shapes(model)
-    external.load_external_data_for_model(model, str(source.path.parent))
-    for node in model.graph.node:
-        node.name = op_name(node)
-    return model
-
-
-def activations(model: Any, asked: list[Visit]) -> set[str]:
-    """What these ops read and write in float32, constants aside."""
-    graph = model.graph
-    types = {
-        item.name: item.type.tensor_type.elem_type
-        for item in (*graph.value_info, *graph.input, *graph.output)
-    }
-    constants = {tensor.name for tensor in graph.initializer}
-    ends = {name for visit in asked for name in (*visit.node.input, *visit.node.output)}
-    is_float = require("onnx").TensorProto.FLOAT
-    return {name for name in ends - constants if types.get(name) == is_float}
 
 
 def _wild(asked: list[Visit], spans: Mapping[str, Span]) -> dict[str, Span]:
@@ -208,6 +118,13 @@ def _note_wild(wild: Mapping[str, Span], work: Work) -> None:
         noun = "op" if len(wild) == 1 else "ops"
         reason = "a value of {:g} to {:g} leaves no steps for the others".format(*wild[name])
         work.note("left in float", f"{len(wild)} {noun}, '{name}' first", reason)
+
+
+def _record_smoothing(calibrated: Calibrated, work: Work) -> None:
+    if calibrated.smoothed:
+        count = len(calibrated.smoothed)
+        text = f"the float outputs differ by {calibrated.gap:.2g} of their largest value"
+        work.evidence("smoothed", f"{count} input{'s' if count > 1 else ''} of products", text)
 
 
 def _by_engine(

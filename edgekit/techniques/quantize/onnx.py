@@ -5,8 +5,12 @@ integer kernels when it opens the file. Ops without weights that have no integer
 Erf) compute in float between them, always. `io` is for .tflite: an .onnx keeps the dtypes of its
 inputs and outputs in every scheme.
 
+`int8` with `min-max` ranges smooths what MatMul and Gemm read (SmoothQuant): a Mul in front divides
+each channel by a factor that their weights take.
+
 The ops of `weights_only` have int8 weights behind a DequantizeLinear and read float tensors.
-Convolutions whose weights are under 512 values stay float there and in `dynamic-int8`: int8 would
+Convolutions whose weights are under 512 values stay float there and in `dynamic-int8`, and
+embeddings with under a thousandth of the model's weights in every scheme but `float16`: int8 would
 save nothing.
 
 `dynamic-int8` gives MatMul and Gemm integer kernels whose activations are quantized on the fly, and
@@ -28,13 +32,14 @@ from edgekit.errors import UsageError
 from edgekit.frameworks import onnx_files
 from edgekit.lazy import version
 from edgekit.techniques.quantize import Parameters
+from edgekit.techniques.quantize._onnx_calibrated import calibrate
 from edgekit.techniques.quantize._onnx_float16 import to_float16
 from edgekit.techniques.quantize._onnx_ladder import ladder_rungs, rank_ops
 from edgekit.techniques.quantize._onnx_model import opset, save
 from edgekit.techniques.quantize._onnx_proof import prove
 from edgekit.techniques.quantize._onnx_refusals import refuse
 from edgekit.techniques.quantize._onnx_rewrite import rewrite
-from edgekit.techniques.quantize._onnx_static import calibrate, quantize_static
+from edgekit.techniques.quantize._onnx_static import quantize_static
 
 __all__ = ["PREPARED_BY", "apply", "check", "rank", "rungs", "verify", "versions"]
 

@@ -7,13 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit import statistics
 from edgekit.statistics import (
     auc_interval,
     bootstrap_interval,
+    change,
     mcnemar_p_worse,
     median,
+    nested_ratio,
+    outliers,
     paired_ratio,
+    percentile,
+    runs_for_percentile,
+    smallest_visible_change,
     smallest_visible_drop,
+    tost_paired,
     wilson_interval,
 )
 
@@ -128,14 +136,132 @@ def test_the_median():
         median([])
 
 
-def test_the_ratio_interval_holds_the_median_and_narrows_with_agreement():
+def test_the_ratio_interval_holds_the_middle_and_narrows_with_agreement():
     ratios = [0.98, 0.99, 1.0, 1.0, 1.01, 1.01, 1.02, 1.0, 0.99, 1.0]
     middle, (low, high) = paired_ratio(ratios, seed=0)
-    assert middle == 1.0
+    assert middle == pytest.approx(1.0, abs=1e-4)
     assert 0.98 <= low <= middle <= high <= 1.02
-    assert paired_ratio([0.5], seed=0) == (0.5, (0.5, 0.5))
+    middle, interval = paired_ratio([0.5], seed=0)
+    assert (middle, *interval) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_disturbed_rounds_do_not_move_the_ratio():
+    quiet = [0.99, 1.0, 1.01] * 4
+    disturbed = [*quiet, 3.0, 9.0]
+    assert paired_ratio(disturbed, seed=0)[0] == pytest.approx(1.003, abs=0.004)
+
+
+def test_rounds_of_one_process_are_not_taken_for_independent():
+    rng = np.random.default_rng(0)
+    rounds = np.exp(rng.normal(0, 0.001, (6, 30)) + rng.normal(0, 0.01, (6, 1)))
+    pooled = paired_ratio(rounds.ravel().tolist(), seed=0)
+    nested = nested_ratio(rounds.tolist(), seed=0)
+    assert nested[0] == pytest.approx(pooled[0])
+    widths = [interval[1] - interval[0] for _, interval in (pooled, nested)]
+    assert widths[1] > 3 * widths[0]
+
+
+@pytest.mark.parametrize(("processes", "rounds", "between"), [(4, 25, 0.0), (6, 25, 0.003)])
+def test_the_nested_interval_covers_the_truth_95_times_of_100(processes, rounds, between):
+    rng, covered = np.random.default_rng(2), 0
+    for _ in range(200):
+        noise = 0.01 * rng.standard_t(3, (processes, rounds))
+        ratios = np.exp(noise + rng.normal(0, between, (processes, 1)))
+        _, (low, high) = nested_ratio(ratios.tolist(), seed=0, resamples=400)
+        covered += low <= 1 <= high
+    assert covered >= 0.93 * 200
 
 
 def test_no_ratios():
     with pytest.raises(ValueError, match="no values"):
         paired_ratio([], seed=0)
+    assert nested_ratio([[], [2.0]], seed=0)[0] == pytest.approx(2.0)
+
+
+def test_percentiles_need_enough_runs():
+    assert (runs_for_percentile(0.9), runs_for_percentile(0.99)) == (64, 662)
+    assert percentile(range(63), 0.9) is None
+    assert percentile(range(1, 65), 0.9) == 58
+    assert percentile(range(1, 1001), 0.99) == 990
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        runs_for_percentile(1.0)
+
+
+def test_so_many_runs_have_two_above_the_percentile_with_99_percent():
+    rng = np.random.default_rng(0)
+    above = (rng.random((20_000, 64)) > 0.9).sum(axis=1)
+    assert 0.988 <= (above >= 2).mean() <= 0.993
+
+
+def test_outliers_are_counted_and_a_clock_tick_is_none():
+    assert outliers([100, 101, 102, 99, 100, 140, 900]) == 2
+    assert outliers([970] * 50 + [980] * 20) == 0
+    assert outliers([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        ((0.99, 1.01), "no difference"),
+        ((1.005, 1.012), "no difference"),
+        ((1.02, 1.05), "slower"),
+        ((0.90, 0.99), "faster"),
+        ((0.95, 1.02), "cannot tell"),
+        ((0.5, 2.0), "cannot tell"),
+    ],
+)
+def test_an_interval_says_one_of_four(interval, said):
+    assert change(interval, 0.03) == said
+
+
+def test_the_smallest_visible_change_is_found_4_times_of_5():
+    standard_error = 0.01
+    half = math.exp(1.96 * standard_error)
+    seen = math.log1p(smallest_visible_change((1 / half, half)))
+    assert seen == pytest.approx(2.8 * standard_error, rel=1e-3)
+    found = np.random.default_rng(0).normal(seen, standard_error, 50_000) > 1.96 * standard_error
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+    assert smallest_visible_change((1.0, 1.0)) == 0
+
+
+FLIPS = st.integers(1, 300).flatmap(
+    lambda n: st.integers(0, n).flatmap(
+        lambda lost: st.tuples(st.just(lost), st.integers(0, n - lost), st.just(n))
+    )
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(FLIPS, st.floats(0.005, 0.2))
+def test_tost_uses_the_maximum_likelihood_under_the_margin(flips, margin):
+    lost, won, n = flips
+    shares = np.linspace(0, (1 - margin) / 2, 20_001)[1:-1]
+    likelihood = (
+        won * np.log(shares)
+        + lost * np.log(shares + margin)
+        + (n - lost - won) * np.log(1 - 2 * shares - margin)
+    )
+    share = shares[likelihood.argmax()]
+    expected = (lost - won - n * margin) / math.sqrt(n * (2 * share + margin - margin**2))
+    assert statistics._score_statistic(lost, won, n, margin) == pytest.approx(expected, abs=0.03)
+
+
+def test_tost_finds_equal_models_equal_and_no_others():
+    assert tost_paired(5, 5, 1000, 0.01) < 0.01
+    assert tost_paired(2, 2, 100, 0.01) > 0.05
+    assert tost_paired(30, 0, 1000, 0.01) > 0.9
+    assert tost_paired(9, 2, 450, 0.03) == tost_paired(2, 9, 450, 0.03)
+    assert tost_paired(0, 0, 0, 0.01) == 1.0
+
+
+def test_tost_calls_a_drop_of_the_margin_equivalent_5_times_of_100():
+    rng = np.random.default_rng(0)
+    flips = rng.multinomial(10_000, (0.03, 0.02, 0.95), 2000)
+    said = sum(tost_paired(int(lost), int(won), 10_000, 0.01) < 0.05 for lost, won, _ in flips)
+    assert 0.035 <= said / 2000 <= 0.065
+
+
+@pytest.mark.parametrize("wrong", [(1, 1, 10, 0.0), (1, 1, 10, 1.0), (6, 5, 10, 0.1)])
+def test_tost_refuses_what_cannot_be(wrong):
+    with pytest.raises(ValueError, match="margin|flips"):
+        tost_paired(*wrong)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 
 from edgekit.core.artifact import Quantization, Signature, TensorSpec
+from edgekit.core.measurement import Latency
 from edgekit.core.runner import OpPlacement, Placement
 from edgekit.engine import bench, bench_process, bench_worker
 from edgekit.engine.bench import BenchModel
+from edgekit.engine.bench_ratio import with_ratio
 from edgekit.runners import litert
 
 X = (np.array([[-1.0, 2.0]], np.float32),)
@@ -51,12 +54,57 @@ def test_the_ratio_of_two_known_latencies_is_found() -> None:
     assert result.ratio_ci95 is not None
     low, high = result.ratio_ci95
     assert low <= result.ratio_to_reference <= high
-    assert reference.ratio_to_reference is None
+    assert (result.change, result.margin) == ("faster", bench.MARGIN)
+    assert result.smallest_change is not None
+    assert 0 < result.smallest_change < 0.2
+    assert (reference.ratio_to_reference, reference.change) == (None, None)
     assert reference.median_ns is not None
     assert 400_000 <= reference.median_ns < 600_000
     assert min(result.samples_ns) >= 100_000
     assert len(result.samples_ns) <= 4096
-    assert result.process.startswith("2 fresh processes, 24 interleaved rounds, ")
+    assert result.process.startswith("4 fresh processes, 48 interleaved rounds, ")
+
+
+def test_equal_models_are_no_different_within_a_margin() -> None:
+    model = null_model(50_000)
+    _, found = bench.compare_latency(model, model, inputs=X, seconds=0.4, processes=2, margin=0.5)
+    assert found.ratio_to_reference == pytest.approx(1.0, abs=0.1)
+    assert (found.change, found.margin) == ("no difference", 0.5)
+
+
+def measured(*ratios: tuple[float, float]) -> Iterator[tuple[Latency, Latency]]:
+    for low, high in ratios:
+        found = with_ratio(Latency("measured"), (low + high) / 2, (low, high), margin=0.03)
+        yield Latency("measured"), found
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ([(0.99, 1.02)], False),  # Not over the limit.
+        ([(0.98, 1.12)], False),  # Over it, and it may be chance.
+        ([(1.04, 1.06), (0.99, 1.01)], False),  # Not confirmed.
+        ([(1.02, 1.06), (1.01, 1.07)], True),
+    ],
+)
+def test_slower_is_what_two_measurements_say(
+    monkeypatch: pytest.MonkeyPatch, ratios: list[tuple[float, float]], said: bool
+) -> None:
+    answers = measured(*ratios)
+    monkeypatch.setattr(bench, "compare_latency", lambda *a, **k: next(answers))
+    found, latency, reason = bench.confirm_slower(
+        null_model(), null_model(), inputs=X, threshold=0.03
+    )
+    assert (found, reason, latency.ratio_ci95) == (said, "", ratios[-1])
+    assert next(answers, None) is None, "it measured as often as it had to"
+
+
+def test_what_cannot_be_timed_is_not_called_slower(tmp_path: Path) -> None:
+    model = litert_model(tmp_path)
+    model.path.write_bytes(b"no model at all")
+    said, latency, reason = bench.confirm_slower(model, model, inputs=X, threshold=0.03)
+    assert (said, latency.kind) == (False, "unmeasured")
+    assert reason == latency.reason != ""
 
 
 def test_a_real_model_is_timed_from_loading_to_steady_state(tmp_path: Path) -> None:

@@ -63,3 +63,42 @@ def test_after_an_error_nothing_is_left_open() -> None:
             [Model("a", 9), Model("b", 9, fails_at=2)], seconds=1e-9, count=1, turn=0, keep=1
         )
     assert LOG[-2:] == ["close a", "close b"]
+
+
+def test_the_ratio_is_paired_block_by_block() -> None:
+    """The machine slows down by half in the middle: both models see it, the ratio does not."""
+
+    class Drifting(Model):
+        def block(self, runs: int) -> list[int]:
+            LOG.append(self.name)
+            return [self.ns * (1 if len(LOG) < 40 else 2)] * runs
+
+    found = bench_rounds.rounds(
+        [Drifting("a", 1000), Drifting("b", 1100)], seconds=0.02, count=3, turn=0, keep=9
+    )
+    assert [item["ratio"] for item in found] == pytest.approx([1.1] * len(found))
+    alone = bench_rounds.rounds([Model("a", 9)], seconds=1e-9, count=1, turn=0, keep=1)
+    assert alone[0]["ratio"] is None
+
+
+def test_each_round_opens_fresh_instances_but_of_a_slow_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(0, 10**15, 50_000))
+    monkeypatch.setattr(bench_rounds.time, "perf_counter_ns", lambda: next(clock))
+    quick = bench_rounds.rounds(
+        [Model("a", 10**6), Model("b", 10**6)], seconds=0.01, count=4, turn=0, keep=1
+    )
+    assert [item["opening"] for item in quick] == [1, 2, 3, 4]
+    clock = iter(range(0, 10**15, 5_000_000))
+    slow = bench_rounds.rounds(
+        [Model("a", 10**6), Model("b", 10**6)], seconds=0.01, count=4, turn=0, keep=1
+    )
+    assert {item["opening"] for item in slow} == {1}
+
+
+@pytest.mark.parametrize(
+    ("pace_ns", "runs"), [(0, 20_000), (1_000, 500), (300_000, 3), (900_000, 2), (10**9, 1)]
+)
+def test_a_block_is_short_and_holds_three_runs_where_it_can(pace_ns: int, runs: int) -> None:
+    assert bench_rounds._runs(pace_ns) == runs

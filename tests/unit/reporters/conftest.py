@@ -19,6 +19,7 @@ from edgekit.core.measurement import Latency, Measurements, Memory
 from edgekit.core.notes import Note
 from edgekit.core.report import DataFacts, Report, StepRecord
 from edgekit.core.runner import OpPlacement, Placement
+from edgekit.engine.bench_ratio import with_ratio
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 NO_DATA = "no validation data was given (--data)"
@@ -100,21 +101,20 @@ def measurements(digest: str, made: Description, dtype: str) -> Measurements:
     is_result = dtype == "int8"
     middle = 17_100 if is_result else 41_800
     taken = samples(middle, seed=len(dtype))
+    latency = Latency(
+        "measured",
+        median_ns=sorted(taken)[200],
+        samples_ns=taken,
+        load_ns=1_240_000,
+        first_ns=88_000,
+        process="interleaved",
+    )
     return Measurements(
         digest=digest,
         size_bytes=made.size_bytes,
         size_compressed_bytes=round(made.size_bytes * 0.83),
         score=BEFORE,
-        latency=Latency(
-            "measured",
-            median_ns=sorted(taken)[200],
-            ratio_to_reference=0.41 if is_result else None,
-            ratio_ci95=(0.39, 0.44) if is_result else None,
-            samples_ns=taken,
-            load_ns=1_240_000,
-            first_ns=88_000,
-            process="interleaved",
-        ),
+        latency=with_ratio(latency, 0.41, (0.39, 0.44), margin=0.03) if is_result else latency,
         memory=Memory("measured", peak_bytes=44_100_000, process="a fresh process"),
         placement=placement(dtype),
     )
@@ -196,12 +196,14 @@ def failing() -> Report:
     result = replace(
         report.result,
         score=after,
-        latency=replace(
-            report.result.latency,
-            median_ns=61_000,
-            ratio_to_reference=1.46,
-            ratio_ci95=(1.38, 1.55),
-            samples_ns=samples(60_000, 9, slow=0.1),
+        latency=with_ratio(
+            replace(
+                report.result.latency,
+                median_ns=61_000,
+                samples_ns=samples(60_000, 9, slow=0.1),
+            ),
+            *(1.46, (1.38, 1.55)),
+            margin=0.03,
         ),
     )
     changed = replace(

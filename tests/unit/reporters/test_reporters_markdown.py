@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgekit.core.notes import Note
 from edgekit.core.report import Report
+from edgekit.drawing.markdown import escaped
 from edgekit.reporters import markdown
 
 
@@ -53,8 +54,8 @@ def test_unread_parts_of_a_file_are_notes(report: Report) -> None:
 @settings(max_examples=100, deadline=None)
 @given(item=st.text(alphabet="|`\\_*[]<>&$~#ab \n", max_size=30))
 def test_every_row_of_every_table_keeps_its_columns(item: str) -> None:
-    escaped = markdown._escaped(item)
-    assert not re.search(r"(?<!\\)(\\\\)*[|`<>]", escaped)
+    text = escaped(item)
+    assert not re.search(r"(?<!\\)(\\\\)*[|`<>]", text)
 
 
 def test_note_with_markup_stays_one_list_item(report: Report) -> None:

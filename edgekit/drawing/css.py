@@ -1,4 +1,4 @@
-"""The style of the HTML page: light and dark, one column on a phone."""
+"""The style of the HTML pages: light and dark, one column on a phone."""
 
 from __future__ import annotations
 

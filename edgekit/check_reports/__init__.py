@@ -1,0 +1,1 @@
+"""What one run of `edgekit check` writes; one file an output."""

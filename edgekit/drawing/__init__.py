@@ -1,0 +1,1 @@
+"""What pages and texts of more than one family are drawn with: words, style, escaping."""
