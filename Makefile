@@ -19,8 +19,10 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_docs.py --check
 
+# What is timed runs alone; the rest on two cores.
 unit: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest tests/contract/test_contract_startup.py
+	$(BIN)/pytest -n 2 --dist worksteal --deselect tests/contract/test_contract_startup.py
 
 # The project's own models against their limits and baselines.
 gate: $(STAMP)

@@ -33,7 +33,7 @@ class Recipe:
     promise: SourcedLimits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _File:
     summary: str
     promise: Limits = field(default_factory=Limits)

@@ -65,7 +65,7 @@ class Target:
         return format in catalog.load("runners", self.runner).FORMATS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class _File:
     summary: str
     format: str

@@ -365,13 +365,16 @@ class Model:
         self.session = open_model(path, **how)
         self.inputs, self.outputs = self.session.inputs, self.session.outputs
         self.placement = self.session.where  # How many ops run where.
-        plain = [(spec["dtype"], spec["shape"][0]) for spec in (*self.inputs, *self.outputs)]
-        self._plain = self.session._shapes[0] if plain == [("float32", 1)] * 2 else None
+        whole = [spec["shape"][:1] for spec in (*self.inputs, *self.outputs)] == [[1], [1]]
+        self._whole = self.session._shapes[0] if whole else None
+        self._char = "f" if self.inputs[0]["dtype"] == "float32" else ""
 
     def predict(self, *inputs: Any) -> Any:
         """Real values of a sample or of a batch, an array an input; a list for several outputs."""
-        if getattr(inputs[0], "shape", 0) == self._plain and inputs[0].dtype.char == "f":
-            return self.session.once(inputs)[0]  # Beside a model of microseconds, the rest counts.
+        if getattr(inputs[0], "shape", 0) == self._whole:  # Microseconds count, so straight there.
+            is_ready, spec = inputs[0].dtype.char == self._char, self.inputs[0]
+            found = self.session.once(inputs if is_ready else [quantize(inputs[0], spec)])[0]
+            return found if found.dtype.char == "f" else dequantize(found, self.outputs[0])
         arrays = [*map(quantize, inputs, self.inputs)]
         alone = arrays[0].ndim < len(self.inputs[0]["shape"])
         found = self.session.run([array[None] for array in arrays] if alone else arrays)
@@ -712,7 +715,6 @@ class Server:
         self._out.flush()
 
     def _answer(self, op: str, ask: dict[str, Any], arrays: Sequence[Any]) -> Sequence[Any]:
-        """The reply, and its arrays behind it."""
         if op == "open":
             self._before = self._before or memory("VmHWM")
             self._open.append(open_model(**ask))
@@ -776,7 +778,6 @@ def execute(asked: Any) -> int:
     return found.get("exit", 0)
 
 def infer(asked: Any, own: Mapping[str, Any]) -> int:
-    """Prints a line of JSON for each sample; 2 where there was a file that could not be read."""
     model, code = Model(asked.bundle, **own), 0
     if model.bundle.json(model.bundle.manifest["preprocess"])["input"].get("is_assumed"):
         print("warning: nobody said how data becomes an input, it is assumed", file=sys.stderr)

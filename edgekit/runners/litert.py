@@ -14,8 +14,6 @@ from edgekit.core.runner import OpTime, Placement
 from edgekit.errors import UsageError
 from edgekit.lazy import version
 from edgekit.runners._litert import Kernels, create, explain
-from edgekit.runners._litert_arena import activation_arena
-from edgekit.runners._litert_profile import op_names, record, summed
 from edgekit.runners._signature import checked, is_dynamic, ordered, shape_text, tensors
 from edgekit.runners._xnnpack import read_placement
 
@@ -143,6 +141,8 @@ class LitertSession:
         Raises:
             UnmeasuredError: LiteRT's profiler does not run this model, or is not a known one.
         """
+        from edgekit.runners._litert_profile import op_names, record, summed
+
         last = slice(-1, None) if is_dynamic(self.signature) else slice(None)
         inputs = {
             detail["name"]: self._interpreter.get_tensor(detail["index"])[last]
@@ -162,6 +162,8 @@ class LitertSession:
         Raises:
             UnmeasuredError: the runtime does not show where the tensors are.
         """
+        from edgekit.runners._litert_arena import activation_arena
+
         plain: Kernels = "reference" if self._options.kernels == "reference" else "builtin"
         return activation_arena(self._path, kernels=plain)
 
