@@ -6,12 +6,14 @@ answers requests on its stdin (the protocol stands at the head of that file).
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["Delegate", "Device", "DeviceSpec", "Link", "Progress"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.core.data import Score
-from edgekit.core.measurement import Latency
+if TYPE_CHECKING:
+    from edgekit.core.data import Score
+    from edgekit.core.measurement import Latency
 
 __all__ = ["Climb", "Rung", "RungRecord", "RungStatus"]
 

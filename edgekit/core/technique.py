@@ -7,13 +7,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from edgekit.core.artifact import Artifact
-from edgekit.core.data import SplitName, TrainingData
-from edgekit.core.description import Description
-from edgekit.core.training import Curve
-
 if TYPE_CHECKING:
-    from edgekit.core.data import Array
+    from edgekit.core.artifact import Artifact
+    from edgekit.core.data import Array, SplitName, TrainingData
+    from edgekit.core.description import Description
+    from edgekit.core.training import Curve
 
 __all__ = ["Models", "Pass", "Technique", "Trait", "Work"]
 

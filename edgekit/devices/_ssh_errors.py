@@ -40,6 +40,9 @@ class Host:
         return f"[{self.host}]:{self.port}" if self.port not in (None, 22) else self.host
 
 
+_OF_A_RUNTIME = re.compile(r"^(?:INFO|WARNING|[IWE]\d{4}\b).*\n?", re.MULTILINE)
+"""What a model's runtime prints while it works, which is none of ssh's words."""
+
 _NOT_ON = "look whether it is switched on and in the same network"
 
 _KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -111,6 +114,7 @@ def explain(host: Host, code: int, stderr: str, *, during: str = "") -> EdgekitE
         "during": during or "in the middle",
     }
     # One that goes through the shared connection prints nothing when that breaks.
+    stderr = _OF_A_RUNTIME.sub("", stderr)
     said = last_line(stderr) or "Connection closed"
     for pattern, message, hint in _KNOWN:
         if re.search(pattern, stderr or said):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -133,6 +132,8 @@ def _turn_in(folder: Path) -> Iterator[None]:
     Where the disk knows no locks (some network drives), runs do not wait for each other; a meeting
     of two is then an error of one of them, never a mixture.
     """
+    import fcntl
+
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY)

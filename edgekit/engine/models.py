@@ -57,15 +57,17 @@ def identify(path: Path) -> str:
         UsageError: nothing there, unreadable, empty, or no format that edgekit knows.
     """
     _check_readable(path)
-    modules = {name: format_of(name) for name in catalog.names("formats")}
-    for name, module in modules.items():
-        if module.sniff(path):
+    # The one that the ending names comes first: where it is right, no other has to be loaded.
+    names = sorted(catalog.names("formats"), key=lambda name: name != path.suffix.removeprefix("."))
+    for name in names:
+        if format_of(name).sniff(path):
             return name
-    for module in modules.values():
+    modules = [format_of(name) for name in catalog.names("formats")]
+    for module in modules:
         # The ending promises a format that the content does not have: let that format say why.
         if path.suffix and path.suffix in module.SUFFIXES:
             module.check(path)
-    endings = [end for module in modules.values() for end in module.SUFFIXES if end]
+    endings = [end for module in modules for end in module.SUFFIXES if end]
     raise UsageError(
         f"model '{path}' is no model file that edgekit knows",
         hint=f"it opens {', '.join(endings)}, SavedModel folders, and zoo:NAME",

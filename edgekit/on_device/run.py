@@ -45,7 +45,7 @@ class Fault(Exception):
 
 def sentence(error: BaseException) -> str:
     said = f"the JSON lacks {error}" if isinstance(error, KeyError) else str(error).strip()
-    return (said.splitlines() or [type(error).__name__])[0].split(". ")[0][:300]
+    return re.sub(r"\s*\n\s*", ": ", said).split(". ")[0][:300] or type(error).__name__
 
 def as_fault(error: BaseException) -> Fault:
     code = 2 if isinstance(error, (KeyError, TypeError, ValueError)) else 3  # Of JSON, that is.
@@ -327,6 +327,7 @@ def open_model(model: str, **given: Any) -> Session:
     how[own], attempts, faults = options[own], [], []
     names = [n for n in how["runtimes"] or MODULES if (n != "onnxruntime") == is_tflite]
     for name, delegate in [(name, d) for name in names for d in (*how["delegates"], None)]:
+        if attempts and attempts[-1]["what"] == name: continue  # That runtime is not there at all.
         what = os.path.basename(delegate["library"]) if delegate else name
         try:
             module, start = load(name), time.perf_counter_ns()
@@ -341,6 +342,7 @@ def open_model(model: str, **given: Any) -> Session:
         except Exception as error:  # The errors of the runtimes have no base of their own.
             lacks = f"{model}: {name} {installed(name)} does not run it: {sentence(error)}"
             fault = error if isinstance(error, Fault) else Fault(lacks, f"update {name}", 3)
+            if fault is error and fault.code == 3: what, delegate = name, None
             attempts.append({"what": what, "ok": False, "reason": str(fault)})
             if fault.code == 2 or (delegate and how["strict"]):
                 raise Fault(f"{what}: {fault}", fault.hint, 2 - bool(delegate), attempts) from None
@@ -367,13 +369,12 @@ class Model:
         self.placement = self.session.where  # How many ops run where.
         whole = [spec["shape"][:1] for spec in (*self.inputs, *self.outputs)] == [[1], [1]]
         self._whole = self.session._shapes[0] if whole else None
-        self._char = "f" if self.inputs[0]["dtype"] == "float32" else ""
 
     def predict(self, *inputs: Any) -> Any:
         """Real values of a sample or of a batch, an array an input; a list for several outputs."""
         if getattr(inputs[0], "shape", 0) == self._whole:  # Microseconds count, so straight there.
-            is_ready, spec = inputs[0].dtype.char == self._char, self.inputs[0]
-            found = self.session.once(inputs if is_ready else [quantize(inputs[0], spec)])[0]
+            as_is = inputs[0].dtype.char == "f" and self.inputs[0]["dtype"] == "float32"
+            found = self.session.once(inputs if as_is else [quantize(inputs[0], self.inputs[0])])[0]
             return found if found.dtype.char == "f" else dequantize(found, self.outputs[0])
         arrays = [*map(quantize, inputs, self.inputs)]
         alone = arrays[0].ndim < len(self.inputs[0]["shape"])
@@ -416,7 +417,7 @@ def quantize(values: Any, spec: Mapping[str, Any]) -> Any:
     if np.isnan(np.vdot(stored, stored)):  # Faster than a look at each of them.
         raise Fault(f"the input '{spec['name']}' has NaN, which {dtype} cannot hold")
     stored = np.rint(stored, out=stored) + (spec["zero_point"] or 0)
-    return np.clip(stored, bounds.min, bounds.max, out=stored).astype(dtype)
+    return stored.clip(bounds.min, bounds.max, out=stored).astype(dtype)
 
 def dequantize(stored: Any, spec: Mapping[str, Any]) -> Any:
     real = stored.astype("float32", copy=False)
@@ -577,11 +578,10 @@ def selftest(folder: str, **own: Any) -> dict[str, Any]:
         for detail in proofs(folder, result, **own):
             checks.append({"what": names[len(checks)], "ok": True, "detail": detail})
     except Exception as error:
-        fault = as_fault(error)
-        checks.append({"what": names[len(checks)], "ok": False, "detail": str(fault)})
-        result["attempts"] = [*fault.attempts] or result["attempts"]
-        result.update(ok=False, exit=fault.code, error=f"{checks[-1]['what']}: {fault}",
-                      hint=fault.hint)
+        why = as_fault(error)
+        checks.append({"what": names[len(checks)], "ok": False, "detail": str(why)})
+        result["attempts"] = [*why.attempts] or result["attempts"]
+        result.update(ok=False, exit=why.code, hint=why.hint, error=f"{checks[-1]['what']}: {why}")
     return result
 
 def proofs(folder: str, result: Any, any_machine: bool = False, **own: Any) -> Iterator[str]:
@@ -704,9 +704,8 @@ class Server:
                 reply, *found = self._answer(ask.pop("op", None), ask, arrays)
                 self._send({"ok": True, **reply}, *found)
             except Exception as error:
-                fault = as_fault(error)
-                said = {"error": str(fault), "hint": fault.hint, "exit": fault.code}
-                self._send({"ok": False, **said})
+                why = as_fault(error)
+                self._send({"ok": False, "error": str(why), "hint": why.hint, "exit": why.code})
 
     def _send(self, reply: Mapping[str, Any], *arrays: Any) -> None:
         listed = [{"dtype": array.dtype.name, "shape": array.shape} for array in arrays]

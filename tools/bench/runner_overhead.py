@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 _RUN = Path(__file__).resolve().parents[2] / "edgekit" / "on_device"
 
@@ -111,7 +114,11 @@ def main() -> None:
         head + _WHOLE.replace("BODY", body).replace("CALL", call)
         for body, call in ((bare, "bare"), (_OURS, "ours"))
     ]
-    _start(asked.python, scripts, asked.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        # As on a device, where byte code of both is kept from one start to the next.
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        _start(asked.python, scripts, asked.rounds)
 
 
 def _inference(python: str, script: str, asked: argparse.Namespace) -> None:
@@ -139,12 +146,11 @@ def _start(python: str, scripts: list[str], rounds: int) -> None:
     print(f"memory: {more / 2**20:+.2f} MB of peak")
 
 
-def _run(python: str, script: str) -> list[list[int]]:
+def _run(python: str, script: str) -> Any:
     done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
-    found: list[list[int]] = json.loads(done.stdout)
-    return found
+    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

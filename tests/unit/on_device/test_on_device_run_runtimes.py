@@ -120,6 +120,18 @@ def test_a_delegate_that_fails_is_recorded_and_strict_refuses_it(tmp_path: Path)
     assert found["attempts"][0]["ok"] is False
 
 
+@pytest.mark.usefixtures("delegates")
+def test_a_runtime_that_is_missing_is_no_delegate_that_fails(tmp_path: Path) -> None:
+    runtimes = ["tflite_runtime", "ai_edge_litert"]
+    target = {"delegates": [delegated(), delegated(none="1")], "runtimes": runtimes}
+    found = runner().selftest(str(bundle(tmp_path / "b", target=target)), strict=True)
+    assert found["ok"], found
+    assert [(a["what"], a["ok"]) for a in found["attempts"]] == [
+        ("tflite_runtime", False),
+        ("libnpu.so", True),
+    ]
+
+
 def test_delegates_on_the_command_line_take_the_place_of_the_bundles(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "b")
     done = command(
