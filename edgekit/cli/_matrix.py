@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["lines"]
 
 _HEAD = (
-    *("target", "accuracy", "agreement", "difference", "reference kernels", "latency"),
-    *("memory", "placement"),
+    *("target", "accuracy", "agreement", "difference", "reference kernels", "selftest"),
+    *("latency", "memory", "placement"),
 )
 
 
@@ -50,6 +50,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "-" if agreement is None else format_share(agreement, digits=2),
         difference(row),
         "-" if row.reference_lsb is None else f"{row.reference_lsb} LSB",
+        "-" if row.selftest is None else "FAILED" if row.selftest else "ok",
         latency(row),
         "-" if memory is None else format_bytes(memory),
         placed or "-",
@@ -80,5 +81,6 @@ def _about(row: Row) -> str:
     parts = [row.where, row.runtime, f"{row.samples} samples"]
     if row.median_ns is not None:
         parts.append(f"median {format_nanoseconds(row.median_ns)}")
+    parts += [f"selftest: {row.selftest}"] if row.selftest else []
     parts += [f"latency: {row.latency_note}"] if row.latency_note else []
     return "; ".join(part for part in parts if part)

@@ -53,6 +53,11 @@ class Bundle:
         text = (self.folder / self.manifest.labels).read_text(encoding="utf-8", errors="replace")
         return tuple(text.removesuffix("\n").split("\n"))
 
+    def files(self) -> dict[str, Path]:
+        """Everything in it by its name in the bundle."""
+        held = sorted(item for item in self.folder.rglob("*") if item.is_file())
+        return {item.relative_to(self.folder).as_posix(): item for item in held}
+
     def golden(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """The golden inputs, and the outputs that are expected of them, in the model's dtypes.
 

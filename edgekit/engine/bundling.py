@@ -157,9 +157,7 @@ def prove_on(path: Path, on: str) -> dict[str, Any]:
     if spec is None:
         host = "host"
         spec = DeviceSpec(host, catalog.load("devices", host).Options(), on)
-    held = sorted(item for item in opened.folder.rglob("*") if item.is_file())
-    own = {item.relative_to(opened.folder).as_posix(): item for item in held}
-    serving = Serving(spec, own)
+    serving = Serving(spec, opened.files())
     try:
         answer, _ = serving.ask("selftest", bundle=".")
         return {"device": spec.label, "facts": dict(serving.hello), **answer["result"]}

@@ -20,7 +20,7 @@ from edgekit.core.target import Target, load_target
 from edgekit.engine.bench import compare_latency, measure_latency, measure_memory
 from edgekit.engine.bundles import Bundle, is_bundle, open_bundle
 from edgekit.engine.compress import DataRequest, open_for
-from edgekit.engine.device_session import device_module
+from edgekit.engine.device_session import Serving, device_module
 from edgekit.engine.measure import (
     KnownOutputs,
     Subject,
@@ -54,8 +54,9 @@ class Row:
     `max_lsb` is the largest difference to the reference kernels over integer outputs, in steps of
     the output's scale; `max_relative` that over float outputs, relative to the largest absolute
     value of the output. `reference_lsb` is the largest difference of the reference kernels there to
-    those here, over the golden samples: 0 where they are the same. `latency_ratio` is to the first
-    target that is timed on this machine.
+    those here, over the golden samples: 0 where they are the same. `selftest` is what the bundle
+    says of itself there, '' where it is in order. `latency_ratio` is to the first target that is
+    timed on this machine.
     """
 
     target: str
@@ -67,6 +68,7 @@ class Row:
     max_lsb: int | None = None
     max_relative: float | None = None
     reference_lsb: int | None = None
+    selftest: str | None = None
     latency_ratio: float | None = None
     latency_ci95: tuple[float, float] | None = None
     latency_note: str = ""
@@ -87,7 +89,9 @@ class Matrix:
 
     @property
     def exit_code(self) -> int:
-        """3 where a target could not be run, else 0."""
+        """1 where a bundle does not prove itself, 3 where a target could not be run, else 0."""
+        if any(row.selftest for row in self.rows):
+            return 1
         return 3 if any(row.problem for row in self.rows) else 0
 
 
@@ -122,7 +126,7 @@ def validate_on(
             )
     artifact, opened = open_for(artifact, data, seed=seed)
     oracle = _oracle(artifact)
-    shared = _Shared(artifact, oracle, opened, _golden(bundle), seed, bars)
+    shared = _Shared(artifact, oracle, opened, bundle, seed, bars)
     rows = [_row(target, shared) for target in loaded]
     return Matrix(
         model=artifact.name,
@@ -140,10 +144,13 @@ class _Shared:
     artifact: Artifact
     oracle: Subject
     data: LoadedData | None
-    golden: tuple[tuple[Array, ...], ...] | None
+    bundle: Bundle | None
     seed: int
     bars: Progress
     known: KnownOutputs = field(default_factory=KnownOutputs)
+
+    def __post_init__(self) -> None:
+        self.golden = self.bundle.golden() if self.bundle is not None else None
 
     def subject(self, target: Target) -> Subject:
         return on_target(self.artifact, target)
@@ -163,10 +170,6 @@ def _oracle(artifact: Artifact) -> Subject:
     reference = catalog.load("runners", _ORACLE)
     name = _ORACLE if artifact.format in reference.FORMATS else natural_runner(artifact.format)
     return Subject(artifact, name, catalog.load("runners", name).Options())
-
-
-def _golden(bundle: Bundle | None) -> tuple[tuple[Array, ...], ...] | None:
-    return bundle.golden() if bundle is not None else None
 
 
 def _inputs_text(bundle: Bundle | None, data: LoadedData | None) -> str:
@@ -191,6 +194,7 @@ def _row(target: Target, shared: _Shared) -> Row:
                 differences.add(expected, session.run(inputs))
             facts: Mapping[str, Any] = getattr(session, "facts", {})
         reference_lsb = _reference_lsb(subject, shared)
+        selftest = _selftest(target, shared)
         judgement = None
         if shared.data is not None:
             judgement = judge_pair(
@@ -212,6 +216,7 @@ def _row(target: Target, shared: _Shared) -> Row:
         max_lsb=differences.lsb,
         max_relative=differences.relative,
         reference_lsb=reference_lsb,
+        selftest=selftest,
         placement=dict(Counter(op.where for op in placed.ops)),
     )
 
@@ -227,6 +232,19 @@ def _reference_lsb(subject: Subject, shared: _Shared) -> int | None:
         inputs, expected = shared.golden
         found.add(expected, session.run(inputs))
     return found.lsb
+
+
+def _selftest(target: Target, shared: _Shared) -> str | None:
+    """What the bundle itself finds there, whatever target it was made for."""
+    if shared.bundle is None or target.device is None:
+        return None
+    serving = Serving(target.device, shared.bundle.files())
+    try:
+        runtimes = list(target.runtimes)
+        answer, _ = serving.ask("selftest", bundle=".", any_machine=True, runtimes=runtimes)
+    finally:
+        serving.close()
+    return str(answer["result"].get("error", ""))
 
 
 def _hint(error: EdgekitError) -> str:

@@ -722,7 +722,7 @@ class Server:
         session = dict(enumerate(self._open)).get(ask.get("id"))
         replies: Any = {
             "peak": lambda: [{"peak_bytes": memory("VmHWM"), "before_bytes": self._before}],
-            "selftest": lambda: [{"result": selftest(ask["bundle"])}],
+            "selftest": lambda: [{"result": selftest(ask.pop("bundle"), **ask)}],
             "run": lambda: (lambda a: [{"first_ns": session.first_ns}, *a])(session.run(arrays)),
             "time": lambda: [{"samples_ns": block(session.repeat(), ask["runs"])}],
             "placement": lambda: [dict(zip(("ops", "reason"), session.placement()))],

@@ -86,8 +86,9 @@ def table(model: Model, data: Path, work: Path) -> list[str]:
         "",
         f"{found['inputs']}; digest `{found['digest'][:16]}`",
         "",
-        "| target | accuracy | agreement | difference | reference kernels | latency | placement |",
-        "|---" * 7 + "|",
+        "| target | accuracy | agreement | difference | reference kernels | selftest | latency "
+        "| placement |",
+        "|---" * 8 + "|",
         *(line(row) for row in rows if not row["problem"]),
         "",
         *(f"- {row['target']}: not run: {row['problem']}" for row in rows if row["problem"]),
@@ -125,7 +126,11 @@ def line(row: dict[str, Any]) -> str:
     if row["latency_ratio"] is not None:
         latency += f", {row['latency_ratio']:.2f}x"
     placed = ", ".join(f"{where} {count}" for where, count in row["placement"].items())
-    cells = (row["target"], shown, agreement, ", ".join(parts) or "-", reference, latency, placed)
+    proof = "-" if row["selftest"] is None else row["selftest"] or "ok"
+    cells = (
+        *(row["target"], shown, agreement, ", ".join(parts) or "-", reference, proof),
+        *(latency, placed),
+    )
     return "| " + " | ".join(cells) + " |"
 
 
