@@ -30,6 +30,8 @@ _FEW_EPOCHS: Final = 12
 """Each epoch has its dot as long as they do not run into each other."""
 _WIDE: Final = 50.0
 """The loss axis is logarithmic where one loss is so many times another."""
+_TINY = 1e-30
+"""Nearer to 0 (or to infinity) the drawing library's logarithms and margins leave the floats."""
 
 _HUGE: Final = 1e38
 """What is larger than a float32 can be is no figure, and no axis has room for it."""
@@ -53,8 +55,8 @@ class _Panel:
     @property
     def is_logarithmic(self) -> bool:
         """Only a loss, which has no natural end, may span so much."""
-        found = self.finite
-        return self.name == "loss" and min(found, default=0) > 0 and max(found) > _WIDE * min(found)
+        least, most = min(self.finite, default=0.0), max(self.finite, default=0.0)
+        return self.name == "loss" and _TINY < least < _WIDE * least < most < 1 / _TINY
 
 
 def curve_plots(report: Report) -> tuple[Plot, ...]:
