@@ -19,10 +19,11 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_docs.py --check
 
-# What is timed runs alone; the rest on two cores.
+# What is timed, and what fakes a whole machine, runs alone; the rest on two cores.
+ALONE := tests/contract/test_contract_startup.py tests/unit/devices
 unit: $(STAMP)
-	$(BIN)/pytest tests/contract/test_contract_startup.py
-	$(BIN)/pytest -n 2 --dist worksteal --deselect tests/contract/test_contract_startup.py
+	$(BIN)/pytest $(ALONE)
+	$(BIN)/pytest -n 2 --dist worksteal $(addprefix --ignore=,$(ALONE))
 
 # The project's own models against their limits and baselines.
 gate: $(STAMP)
