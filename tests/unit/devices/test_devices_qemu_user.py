@@ -317,7 +317,8 @@ class TestInstall:
             fcntl.flock(lock, fcntl.LOCK_EX)
             second = threading.Thread(target=lambda: qemu_user.install(TINY, bars))
             second.start()
-            while not bars.texts:
+            until = time.monotonic() + 30
+            while not bars.texts and time.monotonic() < until:
                 time.sleep(0.01)
             assert bars.texts == ["wait for another run to install Debian 12 arm64"]
         second.join(60)
