@@ -19,7 +19,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python tools/make_docs.py --check
 
-# What is timed, and what fakes a whole machine, runs alone; the rest on two cores.
+# What is timed runs alone, and so does what fakes a whole machine; the rest on two cores.
 ALONE := tests/contract/test_contract_startup.py tests/unit/devices
 unit: $(STAMP)
 	$(BIN)/pytest $(ALONE)

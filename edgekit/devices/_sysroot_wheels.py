@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import stat
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from edgekit import lazy
 from edgekit.devices._sysroot_run import Runner
 from edgekit.errors import UsageError
 
@@ -22,7 +22,8 @@ _LIBRARIES = ("purelib", "platlib")
 
 def problem() -> str:
     """Why no wheels can be had here; '' where they can."""
-    if importlib.util.find_spec("pip") is None:
+    # Not by find_spec: setuptools listens there, and warns where distutils is imported already.
+    if not lazy.version("pip"):
         return (
             "pip is not there for the Python that runs edgekit: `python -m ensurepip`, or "
             "`uv pip install pip`"
