@@ -24,7 +24,6 @@ __all__ = [
     "MARGIN",
     "BenchModel",
     "compare_latency",
-    "confirm_slower",
     "measure_latency",
     "measure_memory",
     "placement",
@@ -34,7 +33,6 @@ __all__ = [
 _ROUND_SECONDS, _LEAST_ROUNDS = 0.02, 6
 _DEVICE_ROUNDS = 24
 _PROFILE_RUNS = 30
-_GATE_SECONDS, _GATE_PROCESSES = 3.0, 6
 _MOST_SAMPLES = 4096
 
 
@@ -66,38 +64,6 @@ def compare_latency(
     ratio, interval = ratio_of(runs)
     latency = with_ratio(_latency(result, runs, 1), ratio, interval, margin=margin)
     return _latency(reference, runs, 0), latency
-
-
-def confirm_slower(
-    reference: BenchModel,
-    result: BenchModel,
-    *,
-    inputs: tuple[Array, ...],
-    threshold: float,
-    reference_inputs: tuple[Array, ...] | None = None,
-) -> tuple[bool, Latency, str]:
-    """Whether a model is slower than another by more than `threshold` (0.03 is 3 %).
-
-    Returns the answer, the result's latency, and why there is no answer ('' where there is one).
-    It is True only where two measurements, each in processes of its own, both say so: the ratio is
-    over the threshold, and its whole 95 % interval over 1. What the first one does not say is not
-    measured again. docs/measuring.md says how often it is right.
-    """
-    latency = Latency("unmeasured", "not measured")
-    for _ in range(2):
-        _, latency = compare_latency(
-            reference,
-            result,
-            inputs=inputs,
-            reference_inputs=reference_inputs,
-            seconds=_GATE_SECONDS,
-            processes=_GATE_PROCESSES,
-        )
-        if latency.ratio_to_reference is None or latency.ratio_ci95 is None:
-            return False, latency, latency.reason or "there is no ratio to the reference"
-        if latency.ratio_to_reference <= 1 + threshold or latency.ratio_ci95[0] <= 1:
-            return False, latency, ""
-    return True, latency, ""
 
 
 def measure_latency(

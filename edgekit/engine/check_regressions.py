@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from edgekit.core.data import Judgement
 from edgekit.core.gate import CheckRow, Finding, FindingStatus
 from edgekit.core.measurement import Latency, Measurements
-from edgekit.engine.bench import compare_latency, measure_memory
+from edgekit.engine.bench import measure_memory
 from edgekit.engine.check_baseline import Old
+from edgekit.engine.check_latency import compare_twice, is_slower
 from edgekit.engine.measure import Subject, bench_inputs, bench_model, judge_pair, unreal_reason
 from edgekit.engine.progress import Progress
 from edgekit.statistics import mcnemar_p_worse
@@ -155,20 +156,20 @@ class _Judge:
         reason = self._unmeasurable()
         if reason or self.old.subject is None:
             return self._finding("latency", "unmeasured", unit="ratio", reason=reason)
-        before, now = self._timed(self.old.subject)
+        runs = self._timed(self.old.subject, most)
+        before, now = runs[-1]
+        if len(runs) == 2 and now.ratio_ci95 is None:
+            before, now = runs[0]
         if now.ratio_to_reference is None or now.ratio_ci95 is None:
             reason = now.reason or before.reason or "the two could not be timed side by side"
             return self._finding("latency", "unmeasured", unit="ratio", reason=reason)
-        suspected = now.ratio_ci95[0] > 1 + most
-        if suspected:
-            before, now, reason = self._timed_again(self.old.subject, before, now, most)
-        return self._timing(before, now, most, reason)
+        return self._timing(before, now, most, self._confirmation(runs, most))
 
     def _timing(self, before: Latency, now: Latency, most: float, reason: str) -> Finding:
         assert now.ratio_to_reference is not None
         assert now.ratio_ci95 is not None
         low, high = now.ratio_ci95
-        status: FindingStatus = "fail" if low > 1 + most else "pass"
+        status: FindingStatus = "fail" if is_slower(now, most) else "pass"
         if high < 1 - most:
             status = "improved"
         elif status == "pass" and high > 1 + most and not reason:
@@ -185,34 +186,35 @@ class _Judge:
             reason="; ".join(filter(None, (_side_by_side(before, now), reason))),
         )
 
-    def _timed(self, old: Subject) -> tuple[Latency, Latency]:
+    def _timed(self, old: Subject, most: float) -> tuple[tuple[Latency, Latency], ...]:
         new = self.new
         inputs = [bench_inputs(item, new.data, seed=new.seed) for item in (old, new.subject)]
         with new.bars("latency, against the baseline", 1) as bar:
-            both = compare_latency(
+            runs = compare_twice(
                 bench_model(old),
                 bench_model(new.subject),
                 inputs=inputs[1],
                 reference_inputs=inputs[0],
+                threshold=most,
             )
             bar.advance()
-        return both
+        return runs
 
-    def _timed_again(
-        self, old: Subject, before: Latency, now: Latency, most: float
-    ) -> tuple[Latency, Latency, str]:
-        """A second look in new processes: a slower model is slower twice."""
-        again_before, again = self._timed(old)
+    def _confirmation(self, runs: tuple[tuple[Latency, Latency], ...], most: float) -> str:
+        """What a second look in new processes said; '' where the first raised no suspicion."""
+        if len(runs) < 2:
+            return ""
+        (_, first), (_, again) = runs
         if again.ratio_to_reference is None or again.ratio_ci95 is None:
-            return before, now, "it could not be timed a second time"
-        first = f"{now.ratio_to_reference:.3f}x"
-        if again.ratio_ci95[0] > 1 + most:
-            return again_before, again, f"confirmed in new processes, {first} before"
+            return "it could not be timed a second time"
+        text = f"{first.ratio_to_reference:.3f}x"
+        if is_slower(again, most):
+            return f"confirmed in new processes, {text} before"
         self.notes.append(
-            f"latency: {first} the first time, which new processes did not confirm "
+            f"latency: {text} the first time, which new processes did not confirm "
             f"({again.ratio_to_reference:.3f}x)"
         )
-        return again_before, again, f"{first} the first time, not confirmed"
+        return f"{text} the first time, not confirmed"
 
     def _memory(self, most: float | None) -> Finding | None:
         if most is None:

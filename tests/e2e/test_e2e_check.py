@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from onnx_models import cnn, images
 from support import edgekit
 
-from edgekit.engine import check_regressions, check_row, measure
+from edgekit.engine import check_latency, check_row, measure
 
 ROW = """
 [[check]]
@@ -54,11 +54,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are taken, for a shorter while than a verdict on them would need."""
     for module, name in (
         (measure, "compare_latency"),
-        (check_regressions, "compare_latency"),
         (check_row, "measure_latency"),
     ):
         taken = functools.partial(getattr(module, name), seconds=0.3, processes=1)
         monkeypatch.setattr(module, name, taken)
+    monkeypatch.setattr(check_latency, "_SECONDS", 0.3)
+    monkeypatch.setattr(check_latency, "_PROCESSES", 1)
 
 
 @pytest.fixture(autouse=True)

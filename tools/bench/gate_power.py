@@ -2,8 +2,8 @@
 
     python tools/bench/gate_power.py [--model MODEL.tflite] [--runs 100] [--busy] [--raw FILE]
 
-Every run measures in fresh processes, as `check` does: `confirm_slower`, with a second measurement
-where the first one raises a suspicion. Without --model it is an untrained LeNet-5, about 0.05 ms.
+Every run measures as `check` does, by the same code: in fresh processes, and once more where the
+first measurement says slower. Without --model it is an untrained LeNet-5, about 0.05 ms.
 --busy keeps one core occupied by another process. Also plants flips into 10,000 test answers and
 asks McNemar's test. Prints Markdown tables for docs/measuring.md; --raw keeps every run's figures.
 """
@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.core.measurement import Latency
-from edgekit.engine.bench import BenchModel, confirm_slower
+from edgekit.engine.bench import BenchModel
+from edgekit.engine.check_latency import compare_twice, is_slower
 from edgekit.engine.measure import bench_inputs, bench_model, on_target
 from edgekit.engine.open_model import open_model
 from edgekit.engine.targets import target_for
@@ -144,9 +145,11 @@ def check(model: BenchModel, inputs: Any, case: Case) -> Run:
     """One run: is the model with the planted slowdown slower than the one without?"""
     slower = dataclasses.replace(model, options={**model.options, "share": case.planted})
     start = time.perf_counter()
-    said, latency, problem = confirm_slower(model, slower, inputs=inputs, threshold=case.limit)
-    if problem:
-        raise SystemExit(f"could not measure: {problem}")
+    runs = compare_twice(model, slower, inputs=inputs, threshold=case.limit)
+    latency = runs[-1][1]
+    if latency.ratio_ci95 is None:
+        raise SystemExit(f"could not measure: {latency.reason}")
+    said = len(runs) == 2 and is_slower(latency, case.limit)
     return Run(said, latency, time.perf_counter() - start)
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,9 @@ import numpy as np
 import pytest
 
 from edgekit.core.artifact import Quantization, Signature, TensorSpec
-from edgekit.core.measurement import Latency
 from edgekit.core.runner import OpPlacement, Placement
 from edgekit.engine import bench, bench_process, bench_worker
 from edgekit.engine.bench import BenchModel
-from edgekit.engine.bench_ratio import with_ratio
 from edgekit.runners import litert
 
 X = (np.array([[-1.0, 2.0]], np.float32),)
@@ -70,41 +67,6 @@ def test_equal_models_are_no_different_within_a_margin() -> None:
     _, found = bench.compare_latency(model, model, inputs=X, seconds=0.4, processes=2, margin=0.5)
     assert found.ratio_to_reference == pytest.approx(1.0, abs=0.1)
     assert (found.change, found.margin) == ("no difference", 0.5)
-
-
-def measured(*ratios: tuple[float, float]) -> Iterator[tuple[Latency, Latency]]:
-    for low, high in ratios:
-        found = with_ratio(Latency("measured"), (low + high) / 2, (low, high), margin=0.03)
-        yield Latency("measured"), found
-
-
-@pytest.mark.parametrize(
-    ("ratios", "said"),
-    [
-        ([(0.99, 1.02)], False),  # Not over the limit.
-        ([(0.98, 1.12)], False),  # Over it, and it may be chance.
-        ([(1.04, 1.06), (0.99, 1.01)], False),  # Not confirmed.
-        ([(1.02, 1.06), (1.01, 1.07)], True),
-    ],
-)
-def test_slower_is_what_two_measurements_say(
-    monkeypatch: pytest.MonkeyPatch, ratios: list[tuple[float, float]], said: bool
-) -> None:
-    answers = measured(*ratios)
-    monkeypatch.setattr(bench, "compare_latency", lambda *a, **k: next(answers))
-    found, latency, reason = bench.confirm_slower(
-        null_model(), null_model(), inputs=X, threshold=0.03
-    )
-    assert (found, reason, latency.ratio_ci95) == (said, "", ratios[-1])
-    assert next(answers, None) is None, "it measured as often as it had to"
-
-
-def test_what_cannot_be_timed_is_not_called_slower(tmp_path: Path) -> None:
-    model = litert_model(tmp_path)
-    model.path.write_bytes(b"no model at all")
-    said, latency, reason = bench.confirm_slower(model, model, inputs=X, threshold=0.03)
-    assert (said, latency.kind) == (False, "unmeasured")
-    assert reason == latency.reason != ""
 
 
 def test_a_real_model_is_timed_from_loading_to_steady_state(tmp_path: Path) -> None:

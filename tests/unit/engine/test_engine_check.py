@@ -15,7 +15,7 @@ from edgekit.core.data import Judgement, Score
 from edgekit.core.gate import Finding, GateResult, RowResult
 from edgekit.core.measurement import Latency, Memory
 from edgekit.core.runner import OpPlacement, Placement
-from edgekit.engine import check_regressions, check_row
+from edgekit.engine import check_latency, check_regressions, check_row
 from edgekit.engine.check import check
 from edgekit.errors import PromiseError, UnmeasuredError, UsageError
 
@@ -70,7 +70,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     made = Script()
     for module, names in (
         (check_row, ("measure_latency", "measure_memory", "placement")),
-        (check_regressions, ("compare_latency", "measure_memory", "judge_pair")),
+        (check_latency, ("compare_latency",)),
+        (check_regressions, ("measure_memory", "judge_pair")),
     ):
         for name in names:
             monkeypatch.setattr(module, name, getattr(made, name))
