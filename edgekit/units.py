@@ -13,6 +13,7 @@ __all__ = [
     "Share",
     "Unit",
     "format_bytes",
+    "format_figure",
     "format_nanoseconds",
     "format_points",
     "format_seconds",
@@ -104,6 +105,13 @@ def format_nanoseconds(nanoseconds: float) -> str:
     if abs(nanoseconds) < 1000:
         return f"{nanoseconds:.0f} ns"
     return _scaled(nanoseconds, ((1e9, "s"), (1e6, "ms"), (1e3, "us")))
+
+
+def format_figure(value: float, unit: str) -> str:
+    """Prints bytes and ns as the above, and 1234567 of 'cycles' or '' as '1,234,567'."""
+    if unit == "bytes":
+        return format_bytes(value)
+    return format_nanoseconds(value) if unit == "ns" else f"{value:,.0f}"
 
 
 def format_seconds(seconds: float) -> str:

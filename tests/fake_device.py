@@ -1,4 +1,4 @@
-"""A device for tests: this machine, and a `run.py` that a test can make misbehave."""
+"""A device for tests: this machine, and a server that a test can make misbehave."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Link:
     def put(self, files: Mapping[str, Path]) -> None:
         for name, path in files.items():
             shutil.copyfile(path, self.folder / name)
-        (self.folder / "run.py").write_text(self._code)
+        (self.folder / "serve.py").write_text(self._code)
 
     def start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -83,8 +83,11 @@ class FakeDevice(ModuleType):
 
     def __init__(self, untimed: str = "") -> None:
         super().__init__("fake_device")
-        self.UNTIMED = untimed
+        self._untimed = untimed
         self.log: list[str] = []
+
+    def untimed(self, options: _Options) -> str:
+        return self._untimed
 
     def unavailable(self, options: _Options) -> str:
         return ""
@@ -99,7 +102,7 @@ class FakeDevice(ModuleType):
 def fake_device(
     monkeypatch: pytest.MonkeyPatch, code: str = SERVE, *, untimed: str = ""
 ) -> tuple[DeviceSpec, FakeDevice]:
-    """A device whose run.py is `code`, under the name 'fake' of the family."""
+    """A device whose serve.py is `code`, under the name 'fake' of the family."""
     device, load = FakeDevice(untimed), catalog.load
 
     def find(family: str, name: str) -> ModuleType:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgekit.units import format_bytes, format_nanoseconds, format_share, share_digits
+from edgekit.units import (
+    format_bytes,
+    format_figure,
+    format_nanoseconds,
+    format_share,
+    share_digits,
+)
 
 if TYPE_CHECKING:
     from edgekit.engine.matrix import Matrix, Row
@@ -72,7 +78,10 @@ def latency(row: Row) -> str:
     if row.latency_ratio is not None and row.latency_ci95 is not None:
         low, high = row.latency_ci95
         return f"{row.latency_ratio:.2f}x [{low:.2f}, {high:.2f}]"
-    return "-" if row.median_ns is None else format_nanoseconds(row.median_ns)
+    if row.median_ns is None:
+        return "-"
+    told = "~" if row.latency_note.startswith("estimated") else ""
+    return told + format_nanoseconds(row.median_ns)
 
 
 def _about(row: Row) -> str:
@@ -83,4 +92,5 @@ def _about(row: Row) -> str:
         parts.append(f"median {format_nanoseconds(row.median_ns)}")
     parts += [f"selftest: {row.selftest}"] if row.selftest else []
     parts += [f"latency: {row.latency_note}"] if row.latency_note else []
+    parts += [f"{item.name} {format_figure(item.value, item.unit)}" for item in row.figures]
     return "; ".join(part for part in parts if part)

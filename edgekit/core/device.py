@@ -1,6 +1,6 @@
 """The seam to a device: put files there, start its Python, talk to it over pipes.
 
-What runs there is `edgekit/on_device/run.py`, the same file that a bundle carries; `run.py serve`
+What runs there is `edgekit/on_device/run.py`, the same file that a bundle carries; `serve.py`
 answers requests on its stdin (the protocol stands at the head of that file).
 """
 
@@ -33,7 +33,7 @@ class DeviceSpec:
     """Which device: a name of the family `devices`, its options, and what reports call it.
 
     `runtimes` are the Python modules that may run a model there, the best first; `delegates` are
-    tried there in turn before the CPU.
+    tried there in turn before the CPU, and with `strict` the first one that fails is an error.
     """
 
     via: str
@@ -41,6 +41,7 @@ class DeviceSpec:
     label: str
     runtimes: tuple[str, ...] = ()
     delegates: tuple[Delegate, ...] = ()
+    strict: bool = False
 
 
 class Link(Protocol):
@@ -58,7 +59,7 @@ class Link(Protocol):
         """
 
     def start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Starts the device's Python with `words` (`["run.py", "serve"]`) in that folder.
+        """Starts the device's Python with `words` (`["serve.py"]`) in that folder.
 
         stdin, stdout and stderr are pipes and carry bytes unchanged. The process on the device ends
         when its stdin does, so that nothing goes on there after a kill here.
@@ -73,12 +74,16 @@ class Device(Protocol):
 
     A way that is named by an address also has `parse(address) -> Options`: what `--on
     SCHEME:ADDRESS` means, `SCHEMES` being the schemes that it answers to and `FORM` how they look.
-    `IS_HERE = True` says that it is this very machine, whose times compare.
+    `IS_HERE = True` says that it is this very machine, whose times compare. `FIGURES = True` says
+    that what answers there knows figures of its own (`core.measurement.Figure`): a compiler's
+    estimates, the bytes of an arena. Where a compiler makes further files of a model, to be shipped
+    with it, `products(options, path) -> Mapping[str, Path]` are these by name.
     """
 
     Options: type
-    UNTIMED: str
-    """Why no time and no memory measured there counts ('emulated: no timing'); '' where they do."""
+
+    def untimed(self, options: Any) -> str:
+        """Why no time and no memory of there counts ('emulated: no timing'); '' where they do."""
 
     def unavailable(self, options: Any) -> str:
         """'' where the device can be used now, else why not, and what to do about it."""

@@ -8,7 +8,7 @@ from typing import Literal
 from edgekit.core.data import Score
 from edgekit.core.runner import Placement
 
-__all__ = ["Change", "Kind", "Latency", "Measurements", "Memory"]
+__all__ = ["Change", "Figure", "Kind", "Latency", "Measurements", "Memory"]
 
 Kind = Literal["measured", "estimated", "unmeasured"]
 """`estimated` is a compiler's or emulator's own figure; the kinds are never mixed."""
@@ -53,6 +53,20 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A number that only some targets have: an arena's bytes, an NPU's cycles, instructions.
+
+    `unit` is ns, bytes, cycles, instructions, or '' for a count; `reason` says where it is from.
+    """
+
+    name: str
+    value: int
+    unit: str
+    kind: Kind
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Measurements:
     """Everything known of one artifact, keyed by its digest."""
 
@@ -63,3 +77,4 @@ class Measurements:
     latency: Latency
     memory: Memory
     placement: Placement
+    figures: tuple[Figure, ...] = ()

@@ -12,7 +12,7 @@ from edgekit.core.artifact import Signature
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["PLAIN_CPU", "OpPlacement", "OpTime", "Placement", "Runner", "Session"]
+__all__ = ["PLAIN_CPU", "Attempt", "OpPlacement", "OpTime", "Placement", "Runner", "Session"]
 
 
 PLAIN_CPU = "CPU"
@@ -31,11 +31,24 @@ class OpPlacement:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A delegate or runtime that was to run a model, and why it does not where it is not `ok`."""
+
+    what: str
+    ok: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Placement:
-    """Every op with the place it runs at; empty, with the reason, where a runtime cannot tell."""
+    """Every op with the place it runs at; empty, with the reason, where a runtime cannot tell.
+
+    `attempts` is what was tried in turn until one opened the model, where there was a choice.
+    """
 
     ops: tuple[OpPlacement, ...]
     reason: str = ""
+    attempts: tuple[Attempt, ...] = ()
 
     @property
     def delegated(self) -> float | None:

@@ -40,7 +40,7 @@ class Target:
     (`platform.machine()`) that a bundle for this target runs on, `runtimes` the Python modules that
     may run it there, `delegates` what is tried there in turn before the CPU, `boards` what to
     install on which system. `dtypes` (empty: any), `op_table` and `ram` (bytes) say what it can
-    run; `executed` says on what it really ran.
+    run; `executed` says on what it really ran. `strict` makes a delegate that fails an error.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Target:
     op_table: str = ""
     ram: int | None = None
     executed: tuple[str, ...] = ()
+    strict: bool = False
 
     def opens(self, format: str) -> bool:
         """Whether its runner opens files of a format, its own or another."""

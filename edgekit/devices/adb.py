@@ -18,18 +18,17 @@ from edgekit.text import clean
 __all__ = [
     "FORM",
     "SCHEMES",
-    "UNTIMED",
     "Options",
     "connect",
     "describe",
     "install",
     "parse",
     "unavailable",
+    "untimed",
 ]
 
 FORM = "adb:SERIAL[/folder]"
 SCHEMES = ("adb",)
-UNTIMED = ""
 
 _INSTALL = "install Android's platform tools (Debian: sudo apt install adb)"
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
@@ -74,6 +73,11 @@ def parse(address: str) -> Options:
         )
     more = {"dir": f"/{folder}"} if slash and folder else {}
     return build(Options, {"serial": serial, **more}, where=f"adb:{clean(address)}")
+
+
+def untimed(options: Options) -> str:
+    """It is a machine of its own: times count."""
+    return ""
 
 
 def unavailable(options: Options) -> str:

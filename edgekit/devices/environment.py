@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.core.device import Link, Progress
@@ -15,12 +17,12 @@ from edgekit.errors import UnmeasuredError
 if TYPE_CHECKING:
     from edgekit.frameworks.isolated import Requirements
 
-__all__ = ["IS_HERE", "UNTIMED", "Options", "connect", "describe", "install", "unavailable"]
+__all__ = ["IS_HERE", "Options", "connect", "describe", "install", "unavailable", "untimed"]
 
-UNTIMED = ""
 IS_HERE = True
 
 _PYTHON = re.compile(r"3\.\d{1,2}")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,26 @@ class Options:
     """What the environment holds: every package with its version, and nothing is resolved.
 
     The first of `packages` gives the environment its name. `pythons` are the versions that all of
-    them are built for, the best first; `module` is what must be importable in the end.
+    them are built for, the best first; `module` is what must be importable in the end. `variables`
+    are set for what runs in it, `untimed` is why no time counts that is taken there. `needs` are
+    paths of which one must exist ('/dev/nvidia0'), for `needs_reason`.
     """
 
     packages: tuple[str, ...]
     pythons: tuple[str, ...]
     module: str
     download_mb: int = 50
+    variables: Mapping[str, str] = field(default_factory=dict)
+    untimed: str = ""
+    needs: tuple[str, ...] = ()
+    needs_reason: str = ""
 
     def __post_init__(self) -> None:
         check_pins(self.packages)
         check_module(self.module)
+        for name in self.variables:
+            if not _VARIABLE.fullmatch(name):
+                raise ValueError(f"variables: '{name}' is no name of an environment variable")
         if not self.pythons:
             raise ValueError("pythons must name one version at least")
         for version in self.pythons:
@@ -46,10 +57,17 @@ class Options:
                 raise ValueError(f"pythons must be versions such as '3.11', not '{version}'")
 
 
+def untimed(options: Options) -> str:
+    """What the target's file says."""
+    return options.untimed
+
+
 def unavailable(options: Options) -> str:
     """Says whether the environment is there, what makes it, or why nothing here can."""
     from edgekit.frameworks import isolated
 
+    if options.needs and not any(Path(path).exists() for path in options.needs):
+        return options.needs_reason or f"none of {', '.join(options.needs)} is there"
     if sys.platform == "win32":
         return "environments of their own are made on Linux and macOS only"
     found = isolated.status(_requirements(options))
@@ -86,7 +104,7 @@ def connect(options: Options) -> Link:
     found = isolated.present(_requirements(options))
     if found is None:
         raise UnmeasuredError(unavailable(options))
-    own = isolated.own_variables()
+    own = {**isolated.own_variables(), **options.variables}
     own["PATH"] = os.pathsep.join((str(found.python.parent), os.environ.get("PATH", os.defpath)))
     return LocalLink([str(found.python), *ISOLATED], own, device="this machine")
 

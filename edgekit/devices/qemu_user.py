@@ -14,9 +14,8 @@ from edgekit.errors import UnmeasuredError, UsageError
 if TYPE_CHECKING:
     from edgekit.devices._sysroot import Sysroot
 
-__all__ = ["UNTIMED", "Options", "connect", "describe", "install", "unavailable"]
+__all__ = ["Options", "connect", "describe", "install", "unavailable", "untimed"]
 
-UNTIMED = "emulated by qemu-user: no timing"
 
 # Nothing of the host's environment reaches the emulated system: LD_PRELOAD, QEMU_CPU, OMP_ ...
 _VARIABLES = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
@@ -44,6 +43,11 @@ class Options:
         known = [name for name in typing.get_args(CpuName) if CPUS[name].machine == self.machine]
         if self.cpu not in known:
             raise ValueError(f"cpu of {self.machine} must be {' or '.join(known)}, not {self.cpu}")
+
+
+def untimed(options: Options) -> str:
+    """Nothing that an emulator takes counts."""
+    return "emulated by qemu-user: no timing"
 
 
 def unavailable(options: Options) -> str:

@@ -20,17 +20,16 @@ from edgekit.text import clean
 __all__ = [
     "FORM",
     "SCHEMES",
-    "UNTIMED",
     "Options",
     "connect",
     "describe",
     "install",
     "parse",
     "unavailable",
+    "untimed",
 ]
 
 SCHEMES = ("ssh",)
-UNTIMED = ""
 
 _FOLDER = "~/.edgekit"
 _ALIVE_SECONDS = 5
@@ -80,6 +79,11 @@ def parse(address: str) -> Options:
         UsageError: of another form, or with a word that no host, user or folder can have.
     """
     return build(Options, split(address), where=f"ssh:{clean(address)}")
+
+
+def untimed(options: Options) -> str:
+    """It is a machine of its own: times count."""
+    return ""
 
 
 def unavailable(options: Options) -> str:

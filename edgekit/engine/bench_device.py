@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.measurement import Memory
+from edgekit.core.measurement import Figure, Memory
 from edgekit.core.runner import Placement
 from edgekit.engine.bench_process import BenchModel, WorkerError
 from edgekit.engine.bench_rounds import rounds
@@ -18,7 +18,7 @@ from edgekit.units import format_bytes
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["measure_memory", "placement", "share_a_machine", "time_models", "untimed"]
+__all__ = ["figures", "measure_memory", "placement", "share_a_machine", "time_models", "untimed"]
 
 
 def share_a_machine(one: BenchModel, other: BenchModel) -> bool:
@@ -32,7 +32,9 @@ def share_a_machine(one: BenchModel, other: BenchModel) -> bool:
 
 def untimed(model: BenchModel) -> str:
     """Why no time and no memory of this model counts; '' where they do."""
-    return device_module(model.device).UNTIMED if model.device is not None else ""
+    if model.device is None:
+        return ""
+    return device_module(model.device).untimed(model.device.options)
 
 
 def time_models(
@@ -92,6 +94,21 @@ def placement(model: BenchModel) -> Placement:
             session.close()
     except EdgekitError as error:
         return Placement((), str(error))
+
+
+def figures(model: BenchModel, inputs: tuple[Array, ...]) -> tuple[Figure, ...]:
+    """What only the model's target knows of it, after one inference; nothing for most targets.
+
+    Raises:
+        EdgekitError: the target does not open or run the model.
+    """
+    if model.device is None or not getattr(device_module(model.device), "FIGURES", False):
+        return ()
+    session = _start(model, inputs)
+    try:
+        return session.figures()
+    finally:
+        session.close()
 
 
 @dataclass

@@ -20,7 +20,7 @@ from edgekit.engine.inference import dequantize_array, model_inputs
 from edgekit.engine.measure import Subject, open_session
 from edgekit.engine.models import describe
 from edgekit.errors import UsageError
-from edgekit.on_device.kernels import KERNELS, Kernels
+from edgekit.on_device.kernels import DELEGATE, KERNELS, Kernels
 from edgekit.text import clean
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def make_golden(
     for way in others:
         seen = _difference(artifact, way, ready, found, scales)
         tolerance[way.name] = tolerance_of(floor_of(description, way.name), seen)
-    tolerance["delegate"] = delegate_tolerance(tolerance)
+    tolerance[DELEGATE] = delegate_tolerance(tolerance)
     specs = description.signature.outputs
     return GoldenSet(
         inputs=tuple(array[picked] for array in inputs),

@@ -36,6 +36,7 @@ from edgekit.errors import UsageError
 from edgekit.frameworks.files import sha256
 from edgekit.on_device.c_golden import golden_text
 from edgekit.on_device.kernels import FORMAT_OF_C, FORMATS, KERNELS, OPTIONS
+from edgekit.on_device.run import driver
 from edgekit.text import clean, with_article
 from edgekit.version import __version__
 
@@ -215,6 +216,7 @@ def _model_files(artifact: Artifact) -> tuple[BundledModel, dict[str, bytes | Pa
 def _device_files(manifest: Manifest) -> dict[str, bytes | Path]:
     """The runner, and for a model that the C runner can run its sources too."""
     found: dict[str, bytes | Path] = {"run.py": _ON_DEVICE / "run.py"}
+    found |= {f"{name}.py": _ON_DEVICE / f"{name}.py" for name in _drivers(manifest)}
     if manifest.model.format != FORMAT_OF_C:
         return found
     try:
@@ -225,6 +227,14 @@ def _device_files(manifest: Manifest) -> dict[str, bytes | Path]:
         if file.is_file() and file.suffix in _C_FILES and file.name[0] != ".":
             found[f"c/{file.name}"] = file
     return found
+
+
+def _drivers(manifest: Manifest) -> set[str]:
+    """The files without which run.py cannot open the model on the target's accelerator."""
+    target, is_tflite = manifest.target, manifest.model.format == FORMAT_OF_C
+    delegates = [{"library": d.library, "options": d.options} for d in target.delegates]
+    ways = {driver(n, is_tflite, d) for n in target.runtimes for d in (*delegates, None)}
+    return ways - {""}
 
 
 def _bundled_target(target: Target) -> BundledTarget:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit.core import catalog
 from edgekit.core.bundle import SUFFIX, Manifest
 from edgekit.core.device import DeviceSpec
 from edgekit.core.on import parse_on
 from edgekit.engine import files
 from edgekit.engine.bundle_metrics import ReportFacts, facts_in
-from edgekit.engine.bundles import Extras, is_bundle, open_bundle, write_bundle
+from edgekit.engine.bundles import Bundle, Extras, is_bundle, open_bundle, write_bundle
 from edgekit.engine.compress import DataRequest, open_for
-from edgekit.engine.device_session import Serving
+from edgekit.engine.delegation import NO_DELEGATION, Delegation
+from edgekit.engine.device_session import Serving, delegates_of
+from edgekit.engine.fallbacks import check_strictly, delegated
 from edgekit.engine.models import zoo_name
 from edgekit.engine.open_model import open_model
-from edgekit.engine.targets import target_for
+from edgekit.engine.targets import host, target_for
 from edgekit.engine.validate import model_in
 from edgekit.errors import UsageError
 from edgekit.frameworks.files import sha256
 
-__all__ = ["Extras", "Made", "bundle", "prove_on", "unpack"]
+__all__ = ["Extras", "Made", "bundle", "prove_on", "selftest_on", "unpack"]
 
+_THERE = "bundle"
 _BESIDE = frozenset({"__pycache__"})
 """What running a bundle leaves in its folder; with it the folder still is a bundle's."""
 
@@ -49,11 +52,13 @@ def bundle(
     extras: Extras | None = None,
     inputs: Sequence[str] = (),
     threads: int | None = None,
+    delegation: Delegation = NO_DELEGATION,
     seed: int = 0,
     force: bool = False,
 ) -> Made:
     """Writes the bundle of a model file, or of the model in a folder that compress wrote.
 
+    `delegation` is what is tried on the device; with `strict` it is tried here too, at once.
     Of such a folder the report gives the name, the task, the target where none is named, and what
     was measured, as long as it is of this very model.
 
@@ -67,6 +72,8 @@ def bundle(
     if facts is not None and facts.metrics.digest != source.digest:
         facts = None
     device = target_for(source, target or (facts.target if facts else None), threads=threads)
+    device = delegated(device, delegation, to_device=not delegation.strict)
+    check_strictly(source, device)
     source, opened = open_for(source, data, seed=seed)
     with (
         files.new_file(out, what="--out", force=force) as temporary,
@@ -143,9 +150,10 @@ def _check_model(model: str, out: Path) -> None:
         )
 
 
-def prove_on(path: Path, on: str) -> dict[str, Any]:
+def prove_on(path: Path, on: str, delegation: Delegation = NO_DELEGATION) -> dict[str, Any]:
     """Copies a bundle to a device, lets it prove itself there, and returns what `selftest` said.
 
+    The delegates of `delegation` take the place of the bundle's own; with `strict` none may fail.
     Nothing of it stays on the device.
 
     Raises:
@@ -153,13 +161,19 @@ def prove_on(path: Path, on: str) -> dict[str, Any]:
         UnmeasuredError: the device cannot be reached, or the connection was lost.
     """
     opened = open_bundle(path)
-    spec = parse_on(on)
-    if spec is None:
-        host = "host"
-        spec = DeviceSpec(host, catalog.load("devices", host).Options(), on)
-    serving = Serving(spec, opened.files())
+    spec = parse_on(on) or host(on)
+    own = delegates_of(dataclasses.replace(spec, delegates=delegation.delegates))
+    result, hello = selftest_on(spec, opened, delegates=own, strict=delegation.strict)
+    return {"device": spec.label, "facts": dict(hello), **result}
+
+
+def selftest_on(
+    spec: DeviceSpec, opened: Bundle, **own: Any
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What a bundle's own run.py finds on a device, and what the device says of itself."""
+    serving = Serving(spec, {f"{_THERE}/{name}": path for name, path in opened.files().items()})
     try:
-        answer, _ = serving.ask("selftest", bundle=".")
-        return {"device": spec.label, "facts": dict(serving.hello), **answer["result"]}
+        answer, _ = serving.ask("selftest", bundle=_THERE, **own)
+        return answer["result"], serving.hello
     finally:
         serving.close()

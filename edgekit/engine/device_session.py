@@ -1,4 +1,4 @@
-"""A model on a device: the host's side of `run.py serve`."""
+"""A model on a device: the host's side of `serve.py`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,28 @@ from edgekit import on_device
 from edgekit.core import catalog
 from edgekit.core.artifact import Quantization, Signature, TensorSpec
 from edgekit.core.device import Device, DeviceSpec, Link
-from edgekit.core.runner import OpPlacement, Placement
+from edgekit.core.measurement import Figure
+from edgekit.core.runner import Attempt, OpPlacement, Placement
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.text import clean
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["RUN_PY", "DeviceSession", "Serving", "device_module", "open_on_device"]
+__all__ = [
+    "DRIVERS",
+    "RUN_PY",
+    "DeviceSession",
+    "Serving",
+    "delegates_of",
+    "device_module",
+    "open_on_device",
+]
 
 RUN_PY = Path(on_device.__file__).with_name("run.py")
+DRIVERS = {path.name: path for path in sorted(RUN_PY.parent.glob("drive_*.py"))}
+"""What run.py needs beside it for some runtimes and delegates, by the name it has there."""
+_SERVER = {name: RUN_PY.with_name(name) for name in ("run.py", "serve.py")}
 
 _PROTOCOL = "edgekit-serve/1"
 _LIMIT_SECONDS = 600.0
@@ -42,6 +54,11 @@ _LINES_KEPT, _PRINTED_BYTES = 100, 2000
 def device_module(spec: DeviceSpec) -> Device:
     """The module that knows the way to a device."""
     return cast("Device", catalog.load("devices", spec.via))
+
+
+def delegates_of(spec: DeviceSpec) -> list[dict[str, Any]]:
+    """The delegates of a device as run.py takes them."""
+    return [{"library": d.library, "options": dict(d.options)} for d in spec.delegates]
 
 
 def open_on_device(
@@ -69,12 +86,12 @@ def open_on_device(
 
 
 class Serving:
-    """`run.py serve` on a device: one process there, and what it says about itself (`hello`).
+    """`serve.py` on a device: one process there, and what it says about itself (`hello`).
 
     It is closed by whoever made it: the process and its files are gone afterwards.
 
     Raises:
-        UnmeasuredError: the device cannot be reached, or does not answer as run.py does.
+        UnmeasuredError: the device cannot be reached, or does not answer as serve.py does.
     """
 
     hello: Mapping[str, Any]
@@ -88,8 +105,8 @@ class Serving:
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self._link = device_module(spec).connect(spec.options)
-            self._link.put({"run.py": RUN_PY, **files})
-            self._process = self._link.start(["run.py", "serve"])
+            self._link.put({**DRIVERS, **files, **_SERVER})
+            self._process = self._link.start(["serve.py"])
             assert self._process.stderr is not None, "a link gives pipes"
             self._errors.follow(self._process.stderr)
             self.hello, _ = self._receive()
@@ -154,7 +171,7 @@ class Serving:
                 answer = dict(json.loads(head))
                 specs = [_array_spec(table) for table in answer.pop("arrays", ())]
             except (ValueError, TypeError, KeyError):
-                self._fail(f"gave an answer that is not run.py's: {bytes(head[:60])!r}")
+                self._fail(f"gave an answer that is not serve.py's: {bytes(head[:60])!r}")
             if sum(size for _, _, size in specs) > _ARRAYS_BYTES:
                 self._fail("announces an answer of over 2 GB")
             found: list[Array] = []
@@ -227,8 +244,8 @@ class DeviceSession:
             runtimes=list(spec.runtimes),
             threads=options.get("threads", 1),
             options=rest,
-            delegates=[{"library": d.library, "options": dict(d.options)} for d in spec.delegates],
-            strict=False,
+            delegates=delegates_of(spec),
+            strict=spec.strict,
         )
         self.facts: Mapping[str, Any] = answer
         self.load_ns = int(answer["load_ns"])
@@ -272,7 +289,25 @@ class DeviceSession:
         """Which op runs where, as the runtime there says."""
         answer, _ = self._serving.ask("placement", id=self._id)
         ops = (OpPlacement(int(op[0]), *map(str, op[1:])) for op in answer["ops"])
-        return Placement(tuple(ops), str(answer["reason"]))
+        tried = (
+            Attempt(str(one["what"]), bool(one["ok"]), str(one["reason"]))
+            for one in self.facts.get("attempts", ())
+        )
+        return Placement(tuple(ops), str(answer["reason"]), tuple(tried))
+
+    def figures(self) -> tuple[Figure, ...]:
+        """What only this target knows of the model: estimates, sizes, counts; often nothing."""
+        answer, _ = self._serving.ask("figures", id=self._id)
+        return tuple(
+            Figure(
+                str(one["name"]),
+                int(one["value"]),
+                str(one["unit"]),
+                "estimated" if one["kind"] == "estimated" else "measured",
+                str(one.get("reason", "")),
+            )
+            for one in answer["figures"]
+        )
 
     def close(self) -> None:
         """Ends the process on the device."""

@@ -151,7 +151,8 @@ class _Ladder:
         return self.ranking
 
     def _judged(self, rung: Rung, step: Step, result: Artifact, *, judged: bool) -> RungRecord:
-        subjects = [on_target(item, self.plan.target) for item in (self.reference, result)]
+        target = self.plan.target
+        subjects = [on_target(self.reference, target, is_reference=True), on_target(result, target)]
         sizes = [sum(map(size_bytes, paths_of(item.artifact))) for item in subjects]
         record = RungRecord(
             rung.label,
@@ -210,7 +211,7 @@ class _Ladder:
     def _unjudged(self) -> str:
         """Why no rung can be judged, '' where it can."""
         data = self.run.data
-        unreal = unreal_reason(on_target(self.reference, self.plan.target))
+        unreal = unreal_reason(on_target(self.reference, self.plan.target, is_reference=True))
         if unreal or data is None:
             return unreal or "there is no data"
         if not data.can_judge:

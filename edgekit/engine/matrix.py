@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact, TensorSpec
 from edgekit.core.data import Judgement
-from edgekit.core.device import DeviceSpec
-from edgekit.core.measurement import Memory
+from edgekit.core.measurement import Figure, Latency, Memory
 from edgekit.core.target import Target, load_target
 from edgekit.engine.bench import compare_latency, measure_latency, measure_memory
 from edgekit.engine.bundles import Bundle, is_bundle, open_bundle
+from edgekit.engine.bundling import selftest_on
 from edgekit.engine.compress import DataRequest, open_for
-from edgekit.engine.device_session import Serving, device_module
+from edgekit.engine.device_session import delegates_of, device_module
+from edgekit.engine.figures import with_figures
 from edgekit.engine.measure import (
     KnownOutputs,
     Subject,
@@ -33,7 +34,7 @@ from edgekit.engine.measure import (
 from edgekit.engine.models import describe
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.targets import check_runs
+from edgekit.engine.targets import check_runs, device_of, through_run_py
 from edgekit.engine.work import natural_runner
 from edgekit.errors import EdgekitError, UsageError
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Matrix", "Row", "validate_on"]
 
-_ORACLE, _HOST = "reference", "host"
+_ORACLE = "reference"
 _SECONDS = 1.0
 
 
@@ -75,6 +76,7 @@ class Row:
     median_ns: int | None = None
     memory: Memory | None = None
     placement: Mapping[str, int] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,7 @@ def validate_on(
     """
     bundle = open_bundle(Path(model)) if is_bundle(Path(model)) else None
     artifact = bundle.artifact if bundle else open_model(model)
-    loaded = [
-        _through_run_py(load_target(name, overrides={"threads": threads})) for name in targets
-    ]
+    loaded = [through_run_py(load_target(name, overrides={"threads": threads})) for name in targets]
     for target in loaded:
         if not target.opens(artifact.format):
             raise UsageError(
@@ -154,15 +154,6 @@ class _Shared:
 
     def subject(self, target: Target) -> Subject:
         return on_target(self.artifact, target)
-
-
-def _through_run_py(target: Target) -> Target:
-    """On this machine too a target runs by the file that its bundle carries."""
-    if target.device is not None or not target.runtimes:
-        return target
-    options = catalog.load("devices", _HOST).Options()
-    spec = DeviceSpec(_HOST, options, target.name, target.runtimes, target.delegates)
-    return dataclasses.replace(target, device=spec)
 
 
 def _oracle(artifact: Artifact) -> Subject:
@@ -236,15 +227,13 @@ def _reference_lsb(subject: Subject, shared: _Shared) -> int | None:
 
 def _selftest(target: Target, shared: _Shared) -> str | None:
     """What the bundle itself finds there, whatever target it was made for."""
-    if shared.bundle is None or target.device is None:
+    if shared.bundle is None or target.device is None or not target.runtimes:
         return None
-    serving = Serving(target.device, shared.bundle.files())
-    try:
-        runtimes = list(target.runtimes)
-        answer, _ = serving.ask("selftest", bundle=".", any_machine=True, runtimes=runtimes)
-    finally:
-        serving.close()
-    return str(answer["result"].get("error", ""))
+    device = device_of(target)
+    assert device is not None, "a target with a device runs on one"
+    own = {"runtimes": list(target.runtimes), "delegates": delegates_of(device)}
+    result, _ = selftest_on(device, shared.bundle, any_machine=True, **own)
+    return str(result.get("error", ""))
 
 
 def _hint(error: EdgekitError) -> str:
@@ -320,14 +309,28 @@ def _timed(targets: Sequence[Target], rows: Sequence[Row], shared: _Shared) -> I
         if row.problem or module is None:
             yield row
             continue
-        if module.UNTIMED:
-            yield dataclasses.replace(
-                row, latency_note=module.UNTIMED, memory=Memory("unmeasured", module.UNTIMED)
-            )
+        assert target.device is not None
+        if untimed := module.untimed(target.device.options):
+            yield _told(row, target, untimed, shared)
             continue
         is_here = bool(getattr(module, "IS_HERE", False))
         yield _measured(row, target, base if is_here else None, shared)
         base = base or (target if is_here else None)
+
+
+def _told(row: Row, target: Target, untimed: str, shared: _Shared) -> Row:
+    """With what the target itself tells of time, memory and the like, named as such."""
+    subject = shared.subject(target)
+    latency, memory, figures = with_figures(
+        bench_model(subject),
+        inputs=bench_inputs(subject, shared.data, seed=shared.seed),
+        latency=Latency("unmeasured", untimed),
+        memory=Memory("unmeasured", untimed),
+    )
+    note = untimed if latency.median_ns is None else f"{latency.kind}: {latency.reason}"
+    return dataclasses.replace(
+        row, latency_note=note, median_ns=latency.median_ns, memory=memory, figures=figures
+    )
 
 
 def _measured(row: Row, target: Target, base: Target | None, shared: _Shared) -> Row:

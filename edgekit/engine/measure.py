@@ -19,11 +19,19 @@ from edgekit.core.measurement import Latency, Measurements, Memory
 from edgekit.core.notes import Note
 from edgekit.core.runner import Placement, Session
 from edgekit.core.target import Target
-from edgekit.engine.bench import BenchModel, compare_latency, measure_memory, placement
+from edgekit.engine.bench import (
+    BenchModel,
+    compare_latency,
+    measure_latency,
+    measure_memory,
+    placement,
+)
 from edgekit.engine.device_session import open_on_device
+from edgekit.engine.figures import with_figures
 from edgekit.engine.files import size_bytes
 from edgekit.engine.models import describe, paths_of
 from edgekit.engine.progress import Progress
+from edgekit.engine.targets import device_of
 from edgekit.engine.work import natural_runner
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ __all__ = [
     "bench_model",
     "judge_pair",
     "judged_output",
+    "measure_one",
     "measure_pair",
     "not_finite",
     "on_target",
@@ -76,12 +85,20 @@ class Pair:
     judgement: Judgement | None
 
 
-def on_target(artifact: Artifact, target: Target) -> Subject:
-    """A model on a target's runtime; one of another format on that format's natural runner."""
-    if artifact.format == target.format or target.opens(artifact.format):
-        return Subject(artifact, target.runner, target.options, target.device)
+def on_target(artifact: Artifact, target: Target, *, is_reference: bool = False) -> Subject:
+    """A model on a target's runtime; one of another format on that format's natural runner, here.
+
+    The latter holds for the float reference of a target that has no floats, too.
+    """
+    is_float = is_reference and bool(target.dtypes) and not _has_its_dtypes(artifact, target)
+    if not is_float and target.opens(artifact.format):
+        return Subject(artifact, target.runner, target.options, device_of(target))
     runner = natural_runner(artifact.format)
     return Subject(artifact, runner, catalog.load("runners", runner).Options())
+
+
+def _has_its_dtypes(artifact: Artifact, target: Target) -> bool:
+    return all(dtype in target.dtypes for op in describe(artifact).ops for dtype in op.dtypes)
 
 
 @dataclass
@@ -130,11 +147,34 @@ def measure_pair(
         bar.advance()
     scores = (judgement.reference, judgement.result) if judgement else (None, None)
     subjects = (reference, result)
-    both = [
-        _measurements(subjects[i], scores[i], latencies[i], memories[i], placements[i])
-        for i in (0, 1)
-    ]
+    both = []
+    for i in (0, 1):
+        latency, memory, figures = with_figures(
+            models[i], inputs=inputs[i], latency=latencies[i], memory=memories[i]
+        )
+        found = _measurements(subjects[i], scores[i], latency, memory, placements[i])
+        both.append(dataclasses.replace(found, figures=figures))
     return Pair(both[0], both[1], judgement)
+
+
+def measure_one(
+    subject: Subject,
+    *,
+    inputs: tuple[Array, ...],
+    score: Score | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Measurements:
+    """Measures one model alone; `advance` is called after its latency and after its memory."""
+    if unreal_reason(subject):
+        return unmeasured(subject, unreal_reason(subject))
+    model = bench_model(subject)
+    latency = measure_latency(model, inputs=inputs)
+    advance()
+    memory = measure_memory(model, inputs=inputs)
+    advance()
+    latency, memory, figures = with_figures(model, inputs=inputs, latency=latency, memory=memory)
+    found = _measurements(subject, score, latency, memory, placement(model))
+    return dataclasses.replace(found, figures=figures)
 
 
 def unreal_reason(subject: Subject) -> str:

@@ -21,12 +21,17 @@ from edgekit.text import with_article
 __all__ = [
     "check_runs",
     "device_facts",
+    "device_of",
     "elsewhere",
     "elsewhere_notes",
+    "host",
     "open_target",
     "target_for",
+    "through_run_py",
     "unavailable",
 ]
+
+_HOST = "host"
 
 
 def open_target(name: str, *, threads: int | None = None, on: str | None = None) -> Target:
@@ -44,9 +49,7 @@ def open_target(name: str, *, threads: int | None = None, on: str | None = None)
             f"--on '{on}': target '{target.name}' runs in no runtime that a device can have",
             hint="leave --on out",
         )
-    if spec is not None:
-        spec = dataclasses.replace(spec, runtimes=target.runtimes, delegates=target.delegates)
-    return dataclasses.replace(target, device=spec)
+    return dataclasses.replace(target, device=spec and _equipped(spec, target))
 
 
 def target_for(
@@ -69,6 +72,33 @@ def target_for(
     if target.device is not None:
         check_runs(target)
     return target
+
+
+def host(label: str, target: Target | None = None) -> DeviceSpec:
+    """This machine as a device, where run.py runs models in edgekit's own Python."""
+    options = catalog.load("devices", _HOST).Options()
+    spec = DeviceSpec(_HOST, options, label)
+    return spec if target is None else _equipped(spec, target)
+
+
+def through_run_py(target: Target) -> Target:
+    """On this machine too a target then runs by the file that its bundle carries."""
+    if target.device is not None or not target.runtimes:
+        return target
+    return dataclasses.replace(target, device=host(target.name, target))
+
+
+def device_of(target: Target) -> DeviceSpec | None:
+    """Where a target's models run; None in this process, which takes no delegates."""
+    if target.device is not None:
+        return _equipped(target.device, target)
+    return host(target.name, target) if target.delegates else None
+
+
+def _equipped(spec: DeviceSpec, target: Target) -> DeviceSpec:
+    return dataclasses.replace(
+        spec, runtimes=target.runtimes, delegates=target.delegates, strict=target.strict
+    )
 
 
 def unavailable(target: Target) -> str:

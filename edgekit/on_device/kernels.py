@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["FORMATS", "FORMAT_OF_C", "KERNELS", "OPTIONS", "Kernels"]
+__all__ = ["DELEGATE", "FORMATS", "FORMAT_OF_C", "KERNELS", "OPTIONS", "Kernels"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ KERNELS: Mapping[str, tuple[Kernels, ...]] = {
     "ort": (_ONNXRUNTIME,),
 }
 """By the format of a model; the first gives the golden outputs, the others are held against it."""
+DELEGATE = "delegate"
+"""What a manifest's tolerances call whatever a delegate computes."""
 FORMATS = tuple(KERNELS)
 OPTIONS = ("kernels", "optimization")
 """The options of a target that `run.py` is always told; others only where they are no default."""

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-SCHEMA, PROTOCOL = "edgekit-bundle/1", "edgekit-serve/1"
+SCHEMA = "edgekit-bundle/1"
 MODULES = {  # In the order in which they are tried; each with the module that opens models.
     "ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter", "onnxruntime": "onnxruntime"}
+DRIVEN = {"tflite_micro": "tflite_micro.runtime"}  # By a file beside this one, when asked for.
 KERNELS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
            "reference": "BUILTIN_REF"}
 LEVELS = ("all", "extended", "basic", "none", "disabled")
@@ -135,18 +136,19 @@ def pin_to(cpus: str) -> None:
 def load(name: str) -> Any:
     """Imports numpy or a runtime; the Fault says why that does not work here."""
     try:
-        module = importlib.import_module(name)
+        importlib.import_module(name)
         if name == "tflite_runtime" and int(load("numpy").__version__.split(".")[0]) >= 2:
             # Its interpreter can be imported, but the first one that is made ends the process.
             what = f"{name} needs numpy 1, and numpy {load('numpy').__version__} is installed"
             raise Fault(what, "python3 -m pip install 'numpy<2'", 3)
-        return importlib.import_module(MODULES[name]) if name in MODULES else module
+        return importlib.import_module(MODULES.get(name) or DRIVEN.get(name, name))
     except Exception as error:  # Whatever a broken installation raises, it is the answer.
         hint, what = "install what requirements.txt names", f"cannot be imported: {sentence(error)}"
         needed = re.search(r"GLIBC_([\d.]+)'? not found", str(error))
         if needed: what = f"needs glibc {needed[1]}, and this system has {about()['glibc']}"
         if isinstance(error, ModuleNotFoundError) and error.name == name:
-            hint, what = "" if name in MODULES else "apt install python3-numpy", "is not installed"
+            hint = "apt install python3-numpy" if name == "numpy" else ""
+            what = "is not installed"
         raise error if isinstance(error, Fault) else Fault(f"{name} {what}", hint, 3) from None
 
 class Session:
@@ -312,6 +314,24 @@ class Onnx(Session):
         ops = [(node.op_type, part.ep_name[:-17]) for part in parts for node in part.get_nodes()]
         return [[number, *op, "unknown", ""] for number, op in enumerate(ops)], ""
 
+def driver(name: str, is_tflite: bool, delegate: Any) -> str:
+    """The file beside this one that opens a model with this runtime and delegate; '': this one."""
+    library, options = (delegate["library"], delegate["options"]) if delegate else ("", {})
+    if name in DRIVEN: return "drive_tflm"
+    if is_tflite: return "drive_compiled" if library in ("GPU", "NPU") else ""
+    return "drive_plugin" if "plugin" in options else ""
+
+def beside(file: str, folder: str = "", name: str = "") -> Any:
+    """A module whose file lies beside this one, whatever the module path; it may import `run`."""
+    from importlib import util
+    path = os.path.join(folder or os.path.dirname(os.path.abspath(__file__)), f"{file}.py")
+    if not os.path.isfile(path): raise Fault(f"{path}: is not there, and is needed", code=3)
+    sys.modules.setdefault("run", sys.modules[__name__])
+    spec: Any = util.spec_from_file_location(name or file, path)
+    module = sys.modules[spec.name] = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 def open_model(model: str, **given: Any) -> Session:
     """The first delegate of the first runtime that opens it; `attempts` is all that was tried."""
     how = {"path": model, "format": os.path.splitext(model)[1][1:], "threads": 1, "runtimes": [],
@@ -331,7 +351,9 @@ def open_model(model: str, **given: Any) -> Session:
         what = os.path.basename(delegate["library"]) if delegate else name
         try:
             module, start = load(name), time.perf_counter_ns()
-            session: Any = (Tflite if is_tflite else Onnx)(module, how, delegate)
+            own_file = driver(name, is_tflite, delegate)
+            kind = beside(own_file).open_session if own_file else Tflite if is_tflite else Onnx
+            session: Any = kind(module, how, delegate)
             session.load_ns = time.perf_counter_ns() - start
             if delegate and session.where() and session.ran() != "delegate":
                 raise RuntimeError("it takes none of the model's ops")
@@ -359,7 +381,9 @@ class Model:
         if self.bundle:
             manifest = self.bundle.manifest
             model, hint = manifest["model"], install(manifest["boards"])
-            path = [self.bundle.path(name) for name in (*model["parts"], model["file"])][-1]
+            drivers = [name for name in self.bundle._sums if name.startswith("drive_")]
+            names = (*drivers, *model["parts"], model["file"])
+            path = [self.bundle.path(name) for name in names][-1]
             how = {**manifest["target"], "format": model["format"], "hint": hint,
                    "inputs": manifest["inputs"], "outputs": manifest["outputs"]}
         how.update({key: value for key, value in own.items() if value})
@@ -682,60 +706,11 @@ def probe(name: str) -> str:
         said = os.pread(file.fileno(), 4000, 0).partition(b"\0")[0].decode(errors="replace")
         return f"ends the process (signal {status})" if status else said
 
-class Server:
-    """Answers requests on stdin, one after another: the protocol edgekit-serve/1. A message is a
-    line of JSON, and behind it the bytes of the arrays that its `arrays` lists."""
-    def __init__(self) -> None:
-        import select, threading
-        self._in, self._out = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-        self._open, self._before, poll = [], 0, select.poll()
-        os.dup2(2, 1)  # What a runtime prints must not get between the answers.
-        poll.register(0, getattr(select, "POLLRDHUP", 0))  # The end of stdin ends it at once.
-        threading.Thread(target=lambda: (poll.poll(), os._exit(0)), daemon=True).start()
-        self._send({"schema": PROTOCOL, **about()})
-
-    def run(self) -> Any:
-        for line in self._in:
-            try:
-                ask, arrays = dict(json.loads(line)), []
-                for spec in ask.pop("arrays", ()):
-                    arrays.append(load("numpy").empty(spec["shape"], spec["dtype"]))
-                    self._in.readinto(arrays[-1].reshape(-1).view("u1"))
-                reply, *found = self._answer(ask.pop("op", None), ask, arrays)
-                self._send({"ok": True, **reply}, *found)
-            except Exception as error:
-                why = as_fault(error)
-                self._send({"ok": False, "error": str(why), "hint": why.hint, "exit": why.code})
-
-    def _send(self, reply: Mapping[str, Any], *arrays: Any) -> None:
-        listed = [{"dtype": array.dtype.name, "shape": array.shape} for array in arrays]
-        line = json.dumps({**reply, "arrays": listed}) + "\n"
-        self._out.write(b"".join([line.encode(), *(array.tobytes() for array in arrays)]))
-        self._out.flush()
-
-    def _answer(self, op: str, ask: dict[str, Any], arrays: Sequence[Any]) -> Sequence[Any]:
-        if op == "open":
-            self._before = self._before or memory("VmHWM")
-            self._open.append(open_model(**ask))
-            keys = ("runtime", "version", "inputs", "outputs", "attempts", "load_ns")
-            return [{"id": len(self._open) - 1, **{k: getattr(self._open[-1], k) for k in keys}}]
-        session = dict(enumerate(self._open)).get(ask.get("id"))
-        replies: Any = {
-            "peak": lambda: [{"peak_bytes": memory("VmHWM"), "before_bytes": self._before}],
-            "selftest": lambda: [{"result": selftest(ask.pop("bundle"), **ask)}],
-            "run": lambda: (lambda a: [{"first_ns": session.first_ns}, *a])(session.run(arrays)),
-            "time": lambda: [{"samples_ns": block(session.repeat(), ask["runs"])}],
-            "placement": lambda: [dict(zip(("ops", "reason"), session.placement()))],
-            "close": lambda: [self._open.__setitem__(ask["id"], None) or {}]}
-        if op not in replies or (session is None and op not in ("peak", "selftest")):
-            raise Fault(f"op '{op}', id {ask.get('id')}: is not known, or no model is open there")
-        return replies[op]()
-
 def parse(words: Sequence[str] | None) -> Any:
     import argparse
     parser = argparse.ArgumentParser(prog="run.py", description="Runs an edgekit bundle.")
     add = parser.add_argument
-    add("command", choices=["selftest", "infer", "bench", "info", "doctor", "serve"])
+    add("command", choices=["selftest", "infer", "bench", "info", "doctor"])
     add("files", nargs="*", metavar="FILE", help="infer: images, .wav, .npy, .npz or .csv")
     add("--bundle", default=os.path.dirname(os.path.abspath(__file__)), metavar="FOLDER")
     add("--json", action="store_true", help="print JSON")
@@ -747,7 +722,7 @@ def parse(words: Sequence[str] | None) -> Any:
     add("--threads", type=int, metavar="N", choices=range(1, 65))
     add("--affinity", metavar="0,1", help="the CPUs that it may run on")
     add("--kernels", choices=[*KERNELS], help="of a .tflite model")
-    add("--runtime", choices=[*MODULES], help="only this one")
+    add("--runtime", choices=[*MODULES, *DRIVEN], help="only this one")
     add("--delegate", action="append", default=[], metavar="LIB[:KEY=VALUE,...]",
         help="a library, or a provider of ONNX Runtime; several are tried in turn")
     return parser.parse_intermixed_args(words)
@@ -759,7 +734,6 @@ def execute(asked: Any) -> int:
         options = dict(pair.partition("=")[::2] for pair in text.split(",") if pair)
         own["delegates"].append({"library": library, "options": options})
     if asked.affinity: pin_to(asked.affinity)
-    if asked.command == "serve": return Server().run() or 0
     if asked.command == "infer": return infer(asked, own)
     if asked.command == "selftest":
         found = selftest(asked.bundle, strict=asked.strict, any_machine=asked.any_machine, **own)

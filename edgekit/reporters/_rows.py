@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from edgekit.core.data import Score
 from edgekit.core.limits import Status, Verdict
-from edgekit.core.measurement import Latency, Memory
+from edgekit.core.measurement import Figure, Latency, Memory
 from edgekit.core.report import Report
 from edgekit.reporters._wording import (
     STATUS_WORDS,
@@ -22,6 +23,7 @@ from edgekit.reporters._wording import (
 from edgekit.text import clean
 from edgekit.units import (
     format_bytes,
+    format_figure,
     format_nanoseconds,
     format_points,
     format_share,
@@ -73,6 +75,7 @@ def rows(report: Report) -> tuple[Row, ...]:
     known = {row.key for row in table if row is not None}
     others = dict.fromkeys(row_of(v) for v in report.verdicts if row_of(v) not in known)
     table += [_other(key, report) for key in others]
+    table += [_figure(figure, before.figures) for figure in after.figures]
     return tuple(_with_checks(row, report) for row in table if row is not None)
 
 
@@ -226,6 +229,20 @@ def _memory(before: Memory, after: Memory) -> Row:
         _value(after.peak_bytes, after.kind, format_bytes),
         _ratio(before.peak_bytes, after.peak_bytes) if before.kind == after.kind else "",
         tail=_with_reason(remark, after.kind, after.reason),
+    )
+
+
+def _figure(figure: Figure, others: tuple[Figure, ...]) -> Row:
+    """A row for what only this target knows; no limit is on it."""
+    show = partial(format_figure, unit=figure.unit)
+    before = next((item for item in others if item.name == figure.name), None)
+    return Row(
+        figure.name,
+        clean(figure.name, most=30),
+        _value(before.value, before.kind, show) if before else "",
+        _value(figure.value, figure.kind, show),
+        _ratio(before.value, figure.value) if before else "",
+        tail=_with_reason("", figure.kind, figure.reason).strip(),
     )
 
 

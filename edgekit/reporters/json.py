@@ -140,6 +140,7 @@ def _model(
         "latency": measured.latency,
         "memory": measured.memory,
         "placement": measured.placement,
+        "figures": measured.figures,
     }
 
 

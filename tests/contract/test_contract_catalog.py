@@ -35,7 +35,7 @@ REQUIRED = {
     "zoo": "SETTINGS build",
     "reporters": "SUFFIX render",
     "check_reports": "SUFFIX render",
-    "devices": "Options UNTIMED unavailable install connect describe",
+    "devices": "Options untimed unavailable install connect describe",
 }
 
 

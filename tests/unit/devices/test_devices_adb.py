@@ -54,7 +54,7 @@ def test_files_go_there_bytes_come_back_and_nothing_stays(
     link = adb.connect(options)
     try:
         link.put({"run.py": script})
-        process = link.start(["run.py", "serve"])
+        process = link.start(["serve.py"])
         out, _ = process.communicate(bytes(range(256)), timeout=10)
         assert out == bytes(range(256))[::-1]
     finally:

@@ -163,7 +163,7 @@ def test_names_of_a_host() -> None:
     assert host.known_as == "[fe80::1]:2222"
     assert Host("board", "", None).command("ssh") == "ssh board"
     assert ssh.describe(ssh.Options("raspberrypi.local", "pi")) == "pi@raspberrypi.local"
-    assert ssh.UNTIMED == ""
+    assert ssh.untimed(ssh.Options("h")) == ""
 
 
 def test_what_a_device_refuses() -> None:

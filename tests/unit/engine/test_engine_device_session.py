@@ -72,12 +72,12 @@ def test_the_device_is_told_what_may_run_there(
     [
         ("import sys; sys.exit('no numpy here')", UnmeasuredError, "lost while it started: no num"),
         ('print(\'{"schema": "edgekit-serve/9"}\')', UnmeasuredError, "speaks 'edgekit-serve/9'"),
-        ("print('hello')", UnmeasuredError, "an answer that is not run.py's: b'hello"),
+        ("print('hello')", UnmeasuredError, "an answer that is not serve.py's: b'hello"),
         ("print('x' * 2**23)", UnmeasuredError, "lost while it started"),
         (
             'print(\'{"arrays": [{"dtype": "object", "shape": [1]}]}\')',
             UnmeasuredError,
-            "an answer that is not run.py's",
+            "an answer that is not serve.py's",
         ),
         (
             'print(\'{"arrays": [{"dtype": "int8", "shape": [99999999999]}]}\')',

@@ -1,4 +1,4 @@
-"""`run.py serve`: the protocol edgekit-serve/1 as bytes on pipes."""
+"""`serve.py`: the protocol edgekit-serve/1 as bytes on pipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Client:
 
     def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-B", RUN, "serve"],
+            [sys.executable, "-I", "-B", RUN.with_name("serve.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -199,9 +199,10 @@ def test_what_a_runtime_prints_is_not_among_the_answers(tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").write_text("import os; os.write(1, b'noise'); print('noise')")
     (tmp_path / "model.tflite").touch()
-    os.symlink(RUN, tmp_path / "run.py")
+    for name in ("run.py", "serve.py"):
+        os.symlink(RUN.with_name(name), tmp_path / name)
     done = subprocess.Popen(
-        [sys.executable, "-B", "-c", "import sys, run; sys.exit(run.main(['serve']))"],
+        [sys.executable, "-B", "-c", "import serve; serve.Server().run()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
