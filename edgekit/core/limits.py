@@ -9,7 +9,8 @@ from edgekit.units import Bytes, Nanoseconds, Points, Share
 
 if TYPE_CHECKING:
     from edgekit.core.data import Judgement
-    from edgekit.core.measurement import Measurements
+    from edgekit.core.measurement import Kind, Measurements
+    from edgekit.core.runner import Placement
 
 __all__ = [
     "BY_DATA",
@@ -156,18 +157,35 @@ def _observe(
         case "max_size":
             return _Observed(result.size_bytes)
         case "max_memory":
-            return _Observed(memory.peak_bytes, reason=memory.reason)
+            return _Observed(memory.peak_bytes, reason=_source(memory.kind, memory.reason))
         case "max_latency":
-            return _Observed(latency.median_ns, reason=latency.reason)
+            return _Observed(latency.median_ns, reason=_source(latency.kind, latency.reason))
         case "max_latency_ratio":
             low = latency.ratio_ci95[0] if latency.ratio_ci95 else None
             return _Observed(latency.ratio_to_reference, low, latency.reason)
         case "min_delegated":
-            return _Observed(result.placement.delegated, reason=result.placement.reason)
+            return _Observed(result.placement.delegated, reason=_undelegated(result.placement))
         case _ if name in BY_DATA:
             return _of_data(name, judgement) if judgement else _Observed(None, reason=unjudged)
         case _:
             raise AssertionError(f"no rule observes {name}")
+
+
+def _source(kind: Kind, reason: str) -> str:
+    return f"estimated: {reason}" if kind == "estimated" else reason
+
+
+def _undelegated(placed: Placement) -> str:
+    """Which ops stay on the CPU, and the runtime's reason where it gives one."""
+    from edgekit.core.runner import PLAIN_CPU  # What only explains a plan starts without it.
+
+    left = [op for op in placed.ops if op.where == PLAIN_CPU]
+    if not left:
+        return placed.reason
+    kinds = ", ".join(dict.fromkeys(op.kind for op in left))
+    reasons = "; ".join(dict.fromkeys(op.reason for op in left if op.reason))
+    text = f"{len(left)} of {len(placed.ops)} ops stay on the CPU: {kinds}"
+    return f"{text} ({reasons})" if reasons else text
 
 
 def _of_data(name: str, judgement: Judgement) -> _Observed:

@@ -143,3 +143,20 @@ def test_the_worst_verdict_is_the_status() -> None:
     assert worst((passed, unmeasured, failed)) == "fail"
     assert worst((passed, unmeasured)) == "unmeasured"
     assert worst((passed,)) == worst(()) == "pass"
+
+
+def test_a_broken_share_names_the_ops_and_an_estimate_says_so() -> None:
+    ops = (
+        OpPlacement(0, "CONV_2D", "NPU", "int8"),
+        OpPlacement(1, "QUANTIZE", "CPU", "int8", "no"),
+    )
+    found = replace(
+        RESULT,
+        placement=Placement(ops),
+        latency=Latency("estimated", "a compiler's word", median_ns=10),
+    )
+    limits = SourcedLimits(Limits(min_delegated=1.0, max_latency=20), "t")
+    delegated, latency = judge((limits,), found, None)
+    assert delegated.status == "fail"
+    assert delegated.reason == "1 of 2 ops stay on the CPU: QUANTIZE (x)"
+    assert (latency.status, latency.reason) == ("pass", "estimated: a compiler's word")
