@@ -118,7 +118,7 @@ def judge(
                 elif item.name == "max_compressed_ratio":
                     observed = _compressed(result, reference)
                 else:
-                    observed = _observe(item.name, result, judgement, unjudged)
+                    observed = _observe(item.name, bound, result, judgement, unjudged)
                 verdicts.append(_verdict(item.name, bound, sourced.source, observed))
     return tuple(verdicts)
 
@@ -126,7 +126,7 @@ def judge(
 def judge_by_data(promise: SourcedLimits, judgement: Judgement) -> tuple[Verdict, ...]:
     """Holds those limits against a judgement that it decides: drop, agreement, significance."""
     return tuple(
-        _verdict(name, bound, promise.source, _of_data(name, judgement))
+        _verdict(name, bound, promise.source, _of_data(name, judgement, bound))
         for name in BY_DATA
         if (bound := getattr(promise.limits, name)) is not None
     )
@@ -150,7 +150,7 @@ def _verdict(name: str, bound: float, source: str, observed: _Observed) -> Verdi
 
 
 def _observe(
-    name: str, result: Measurements, judgement: Judgement | None, unjudged: str
+    name: str, bound: float, result: Measurements, judgement: Judgement | None, unjudged: str
 ) -> _Observed:
     latency, memory = result.latency, result.memory
     match name:
@@ -166,7 +166,9 @@ def _observe(
         case "min_delegated":
             return _Observed(result.placement.delegated, reason=_undelegated(result.placement))
         case _ if name in BY_DATA:
-            return _of_data(name, judgement) if judgement else _Observed(None, reason=unjudged)
+            return (
+                _of_data(name, judgement, bound) if judgement else _Observed(None, reason=unjudged)
+            )
         case _:
             raise AssertionError(f"no rule observes {name}")
 
@@ -188,10 +190,10 @@ def _undelegated(placed: Placement) -> str:
     return f"{text} ({reasons})" if reasons else text
 
 
-def _of_data(name: str, judgement: Judgement) -> _Observed:
+def _of_data(name: str, judgement: Judgement, bound: float) -> _Observed:
     match name:
         case "max_accuracy_drop":
-            return _drop(judgement)
+            return _drop(judgement, bound)
         case "worst_class_drop":
             return _class_drop(judgement)
         case "min_agreement":
@@ -210,12 +212,15 @@ def _compressed(result: Measurements, reference: Measurements | None) -> _Observ
     return _Observed(result.size_compressed_bytes / reference.size_compressed_bytes)
 
 
-def _drop(judgement: Judgement) -> _Observed:
+def _drop(judgement: Judgement, bound: float) -> _Observed:
+    from edgekit.core.equivalence import equivalence_text
+
     reference, result = judgement.reference, judgement.result
     if not result.is_share:
         return _Observed(None, reason=f"{result.metric} is not a share, so it has no points")
     sign = 1.0 if result.higher_is_better else -1.0
-    return _Observed(sign * (reference.value - result.value))
+    drop = sign * (reference.value - result.value)
+    return _Observed(drop, reason=equivalence_text(judgement, bound))
 
 
 def _class_drop(judgement: Judgement) -> _Observed:

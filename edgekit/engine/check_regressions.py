@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.core.data import Judgement
+from edgekit.core.equivalence import equivalence_text
 from edgekit.core.gate import CheckRow, Finding, FindingStatus
 from edgekit.core.measurement import Latency, Measurements
 from edgekit.engine.bench import measure_memory
@@ -133,6 +134,7 @@ class _Judge:
         sign = 1.0 if now.higher_is_better else -1.0
         drop = sign * (before.value - now.value)
         is_worse, is_better, how = _told_from_chance(judgement, sign)
+        how = "; ".join(filter(None, (how, equivalence_text(judgement, most))))
         status: FindingStatus = "pass"
         if drop > most + _EDGE:
             status = "fail" if is_worse else "pass"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from edgekit.core.data import Score
+from edgekit.core.equivalence import equivalence_text
 from edgekit.core.limits import Status, Verdict
 from edgekit.core.measurement import Figure, Latency, Memory
 from edgekit.core.report import Report
@@ -165,7 +166,8 @@ def _samples(report: Report, score: Score) -> str:
     drop = visible_text(visible, score)
     bounds = [v.bound for v in report.verdicts if v.metric == "max_accuracy_drop"]
     blind = ", more than the limit" if bounds and visible > min(bounds) else ""
-    return f"{text}; sees drops over {drop}{blind}"
+    shown = equivalence_text(report.judgement, min(bounds)) if bounds and report.judgement else ""
+    return "; ".join(filter(None, (text, f"sees drops over {drop}{blind}", shown)))
 
 
 def visible_text(drop: float, score: Score) -> str:

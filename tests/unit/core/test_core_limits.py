@@ -148,7 +148,7 @@ def test_the_worst_verdict_is_the_status() -> None:
 def test_a_broken_share_names_the_ops_and_an_estimate_says_so() -> None:
     ops = (
         OpPlacement(0, "CONV_2D", "NPU", "int8"),
-        OpPlacement(1, "QUANTIZE", "CPU", "int8", "no"),
+        OpPlacement(1, "QUANTIZE", "CPU", "int8", "x"),
     )
     found = replace(
         RESULT,

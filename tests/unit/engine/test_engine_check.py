@@ -15,7 +15,7 @@ from edgekit.core.data import Judgement, Score
 from edgekit.core.gate import Finding, GateResult, RowResult
 from edgekit.core.measurement import Latency, Memory
 from edgekit.core.runner import OpPlacement, Placement
-from edgekit.engine import check_latency, check_regressions, check_row
+from edgekit.engine import check_latency, check_regressions, check_row, measure
 from edgekit.engine.check import check
 from edgekit.errors import PromiseError, UnmeasuredError, UsageError
 
@@ -69,7 +69,7 @@ class Script:
 def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     made = Script()
     for module, names in (
-        (check_row, ("measure_latency", "measure_memory", "placement")),
+        (measure, ("measure_latency", "measure_memory", "placement")),
         (check_latency, ("compare_latency",)),
         (check_regressions, ("measure_memory", "judge_pair")),
     ):

@@ -89,7 +89,8 @@ def test_two_limits_on_one_metric_are_two_lines_worst_first(report: Report) -> N
 
 def test_test_set_too_small_for_the_limit_is_said(failing_report: Report) -> None:
     assert line(failing_report, "accuracy").endswith(
-        "(450 samples; sees drops over 1.1 pt, more than the limit)"
+        "(450 samples; sees drops over 1.1 pt, more than the limit; "
+        "not shown to be equivalent within 1.0 pt, TOST p 0.18)"
     )
 
 
