@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.engine.compress import DataRequest
+from edgekit.engine.delegation import Delegation
 from edgekit.engine.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -37,12 +38,16 @@ def compress(
     output: str | None = None,
     inputs: Sequence[str] = (),
     on: str | None = None,
+    delegates: Sequence[str] = (),
+    strict: bool = False,
 ) -> Report:
     """Compresses a model for a target, writes it and its reports into `out`, returns the report.
 
     `model` is a path or 'zoo:NAME'; `recipe` and `target` are shipped names or paths of TOML
     files; `data` is 'digits' or 'KIND:PATH'; `output` names the output to judge, `inputs` are
     NAME=1x3x224x224 for inputs that are open in the file. Broken limits are in `report.verdicts`.
+    `delegates` are 'LIB.so:KEY=VALUE,...' in place of the target's own, tried in turn before the
+    CPU; with `strict` one that fails, or takes too few ops, is a PromiseError.
     `hooks` are the user's own functions for every training step of the recipe, by name: loss,
     optimizer, metrics, callbacks, augment, train_epoch (docs/training.md). What they made is never
     taken from the cache by another process, because a function has no digest; a hooks file has.
@@ -66,6 +71,7 @@ def compress(
         hooks=hooks,
         inputs=inputs,
         on=on,
+        delegation=Delegation.parse(delegates, strict=strict),
     )
 
 
@@ -81,6 +87,8 @@ def validate(
     seed: int = 0,
     threads: int | None = None,
     on: str | None = None,
+    delegates: Sequence[str] = (),
+    strict: bool = False,
 ) -> Score:
     """Scores a model file on the test split of `data`; the metric with its 95 % interval.
 
@@ -97,6 +105,7 @@ def validate(
         inputs=inputs,
         threads=threads,
         on=on,
+        delegation=Delegation.parse(delegates, strict=strict),
     )
     return found.score
 
@@ -111,6 +120,8 @@ def bench(
     seed: int = 0,
     threads: int | None = None,
     on: str | None = None,
+    delegates: Sequence[str] = (),
+    strict: bool = False,
     with_profile: bool = False,
     with_count: bool = False,
     energy_command: str | None = None,
@@ -131,6 +142,7 @@ def bench(
         inputs=inputs,
         threads=threads,
         on=on,
+        delegation=Delegation.parse(delegates, strict=strict),
         with_profile=with_profile,
         with_count=with_count,
         energy_command=energy_command,
@@ -183,6 +195,8 @@ def bundle(
     golden: int | None = None,
     inputs: Sequence[str] = (),
     threads: int | None = None,
+    delegates: Sequence[str] = (),
+    strict: bool = False,
     seed: int = 0,
     force: bool = False,
 ) -> Made:
@@ -211,6 +225,7 @@ def bundle(
         extras=extras,
         inputs=inputs,
         threads=threads,
+        delegation=Delegation.parse(delegates, strict=strict),
         seed=seed,
         force=force,
     )

@@ -25,7 +25,6 @@ __all__ = [
     "runs_for_percentile",
     "smallest_visible_change",
     "smallest_visible_drop",
-    "tost_paired",
     "wilson_interval",
 ]
 
@@ -115,37 +114,6 @@ def _upper_tail(first: int, n: int) -> float:
         if term < total * 1e-18:
             break
     return min(total, 1.0)
-
-
-def tost_paired(right_to_wrong: int, wrong_to_right: int, n: int, margin: float) -> float:
-    """The p value of "two models are equivalent": their accuracies differ by less than `margin`.
-
-    Two one-sided tests on n paired samples; it is the larger of their p values, each by the score
-    statistic with the maximum-likelihood estimate under "differs by the margin" (Tango 1998,
-    Statistics in Medicine 17:891; for equivalence Liu et al. 2002, 21:231). 1 without samples.
-
-    Raises:
-        ValueError: the margin is not between 0 and 1, or there are more flips than samples.
-    """
-    if not 0 < margin < 1:
-        raise ValueError(f"the margin must be between 0 and 1, not {margin:g}")
-    if min(right_to_wrong, wrong_to_right) < 0 or right_to_wrong + wrong_to_right > n:
-        raise ValueError(f"{right_to_wrong} and {wrong_to_right} flips of {n} samples")
-    if n == 0:
-        return 1.0
-    worse = _score_statistic(right_to_wrong, wrong_to_right, n, margin)
-    better = _score_statistic(wrong_to_right, right_to_wrong, n, margin)
-    return 0.5 * math.erfc(-max(worse, better) / math.sqrt(2))
-
-
-def _score_statistic(lost: int, won: int, n: int, margin: float) -> float:
-    """How far (lost - won) / n lies from `margin`, in standard errors; negative is below it."""
-    a = 2 * n
-    b = (2 * n - lost + won) * margin - lost - won
-    c = -won * margin * (1 - margin)
-    share_won = (math.sqrt(b * b - 4 * a * c) - b) / (2 * a)
-    variance = n * (2 * share_won + margin * (1 - margin))
-    return (lost - won - n * margin) / math.sqrt(variance)
 
 
 def smallest_visible_drop(discordant: int, n: int) -> float | None:

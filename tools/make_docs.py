@@ -17,6 +17,9 @@ from edgekit.core.schema import option_fields
 from edgekit.core.target import load_target
 
 ROOT = Path(__file__).resolve().parent.parent
+SUFFIXES = {
+    name: catalog.load("formats", name).SUFFIXES[0] for name in catalog.names("formats")
+}
 HEAD = "<!-- Written by tools/make_docs.py; `make docs` renews it. -->\n"
 
 
@@ -40,7 +43,34 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """The generated pages by file name."""
-    return {"cli.md": command_page(), "reference.md": reference_page()}
+    return {
+        "cli.md": command_page(),
+        "reference.md": reference_page(),
+        "targets.md": with_section("targets.md", "targets", target_table()),
+    }
+
+
+def with_section(page: str, name: str, text: str) -> str:
+    """A page written by hand, with the part between two of its marks made anew."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    written = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if begin not in written or end not in written:
+        sys.exit(f"docs/{page}: the marks {begin.strip()} and {end} are not there")
+    before, _, rest = written.partition(begin)
+    return f"{before}{begin}{text}{end}{rest.partition(end)[2]}"
+
+
+def target_table() -> str:
+    """What every target takes, and on what it was executed, as its own file says."""
+    lines = ["| target | takes | what it is | executed on |", "|---|---|---|---|"]
+    for name in toml_names("targets"):
+        target = load_target(name)
+        takes = f"`{SUFFIXES[target.format]}`"
+        if target.dtypes:
+            takes += f" of {', '.join(target.dtypes)}"
+        executed = "; ".join(target.executed) or "nothing yet"
+        lines.append(f"| `{name}` | {takes} | {target.summary} | {executed} |")
+    return "\n".join(lines) + "\n"
 
 
 def command_page() -> str:

@@ -6,25 +6,32 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from edgekit.core.limits import Verdict
+    from edgekit.core.notes import Note
     from edgekit.core.report import Report
     from edgekit.core.runner import Placement
     from edgekit.engine.compress import DataRequest
+    from edgekit.engine.delegation import Delegation
     from edgekit.engine.progress import Bar, Progress
 
 __all__ = [
     "as_json",
     "data_options",
     "data_request",
+    "delegates",
+    "delegation",
     "force",
     "inputs",
+    "limit_lines",
     "model",
+    "note_lines",
     "on",
     "out",
     "placement_lines",
@@ -107,6 +114,29 @@ def data_request(
     return DataRequest(data, data_options, task, output)
 
 
+def delegates(function: F) -> F:
+    """Adds --delegate and --strict."""
+    strict = click.option(
+        "--strict", is_flag=True, help="Exit code 1 where a delegate fails or takes too few ops."
+    )
+    named = click.option(
+        "--delegate",
+        "libraries",
+        multiple=True,
+        metavar="LIB[:KEY=VALUE,...]",
+        help="A library, or a provider of ONNX Runtime, to be tried before the CPU; several are "
+        "tried in turn.",
+    )
+    return named(strict(function))
+
+
+def delegation(libraries: tuple[str, ...], *, strict: bool) -> Delegation:
+    """What --delegate and --strict say together."""
+    from edgekit.engine.delegation import Delegation
+
+    return Delegation.parse(libraries, strict=strict)
+
+
 def use_color() -> bool:
     """Colour only on a terminal, and not where NO_COLOR is set (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -128,6 +158,21 @@ def print_report(report: Report, *, as_json: bool) -> None:
         return
     text = catalog.load("reporters", "terminal").render(report, color=use_color())
     click.echo(text.rstrip("\n"))
+
+
+def limit_lines(verdicts: Iterable[Verdict]) -> list[str]:
+    """One line a limit: whether it holds, the value, and where the limit stands."""
+    return [
+        f"  {'ok' if verdict.status == 'pass' else verdict.status.upper():<11} {verdict.metric}: "
+        f"{'unmeasured' if verdict.value is None else f'{verdict.value:g}'}, "
+        f"limit {verdict.bound:g} ({verdict.source})"
+        for verdict in verdicts
+    ]
+
+
+def note_lines(notes: Iterable[Note]) -> list[str]:
+    """What a reader must know of how it was done: what fell back, what was left out."""
+    return [f"note: {note.what} {note.item}: {note.reason}" for note in notes]
 
 
 def placement_lines(placed: Placement) -> list[str]:

@@ -9,7 +9,6 @@ import click
 
 from edgekit.cli import _options as options
 from edgekit.cli._latency import spread_lines
-from edgekit.core.limits import Verdict
 from edgekit.core.measurement import Measurements
 from edgekit.text import clean
 from edgekit.units import format_bytes, format_nanoseconds
@@ -40,6 +39,7 @@ _MOST_TIMES = 5
 @options.seed
 @options.threads
 @options.on
+@options.delegates
 @options.as_json
 @options.quiet
 def command(
@@ -56,6 +56,8 @@ def command(
     seed: int,
     threads: int | None,
     on: str | None,
+    libraries: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -73,6 +75,7 @@ def command(
         with_profile=profile,
         with_count=count,
         energy_command=energy_command,
+        delegation=options.delegation(libraries, strict=strict),
         bars=options.progress(quiet=quiet),
     )
     if as_json:
@@ -81,7 +84,8 @@ def command(
         lines = [
             *_lines(model, found.measurements),
             *_extras(found.extras),
-            *_limits(found.verdicts),
+            *options.limit_lines(found.verdicts),
+            *options.note_lines(found.notes),
         ]
         click.echo("\n".join(clean(line, most=400) for line in lines))
     return found.exit_code
@@ -127,6 +131,7 @@ def _table(found: Benchmark) -> dict[str, Any]:
         table["profile_explained"] = extras.profile.explained
         table["profile_reason"] = extras.profile.reason
     table["verdicts"] = [dataclasses.asdict(verdict) for verdict in found.verdicts]
+    table["notes"] = [dataclasses.asdict(note) for note in found.notes]
     return table
 
 
@@ -201,12 +206,3 @@ def _profile(found: Profile) -> list[str]:
             "(the profiler counts whole microseconds)"
         )
     return lines
-
-
-def _limits(verdicts: tuple[Verdict, ...]) -> list[str]:
-    return [
-        f"  {'ok' if verdict.status == 'pass' else verdict.status.upper():<11} {verdict.metric}: "
-        f"{'unmeasured' if verdict.value is None else f'{verdict.value:g}'}, "
-        f"limit {verdict.bound:g} ({verdict.source})"
-        for verdict in verdicts
-    ]

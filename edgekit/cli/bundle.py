@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
     from edgekit.core.bundle import Manifest
+    from edgekit.engine.delegation import Delegation
 
 __all__ = ["command"]
 
@@ -38,6 +40,7 @@ _PATH = click.Path(path_type=Path)
 @options.seed
 @options.threads
 @click.option("--on", metavar="DEVICE", help="Let the bundle prove itself there: ssh://, adb:, ...")
+@options.delegates
 @options.as_json
 @options.force
 def command(
@@ -56,6 +59,8 @@ def command(
     seed: int,
     threads: int | None,
     on: str | None,
+    libraries: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     force: bool,
 ) -> int:
@@ -66,6 +71,7 @@ def command(
     """
     from edgekit.engine.bundles import Extras, is_bundle
 
+    delegation = options.delegation(libraries, strict=strict)
     if is_bundle(Path(model)):
         given = {
             "--target": target,
@@ -80,7 +86,11 @@ def command(
             "--input": inputs,
             "--threads": threads,
         }
-        return _have(Path(model), to_folder, on, given, as_json=as_json, force=force)
+        if on is None:
+            given |= {"--delegate": libraries, "--strict": strict}
+        return _have(
+            Path(model), to_folder, on, given, delegation=delegation, as_json=as_json, force=force
+        )
     if out is None:
         raise click.UsageError("--out FILE.ekb is missing")
     from edgekit.engine.bundling import bundle, unpack
@@ -96,12 +106,13 @@ def command(
         extras=Extras(labels, preprocess, golden, task),
         inputs=inputs,
         threads=threads,
+        delegation=delegation if on is None else dataclasses.replace(delegation, strict=False),
         seed=seed,
         force=force,
     )
     if to_folder is not None:
         unpack(out, to_folder, force=force)
-    proof = _proof(out, on)
+    proof = _proof(out, on, delegation)
     if as_json:
         facts = {"sha256": made.sha256, "size_bytes": made.size_bytes, **proof}
         _print_json(out, made.manifest, **facts)
@@ -118,6 +129,7 @@ def _have(
     on: str | None,
     given: dict[str, Any],
     *,
+    delegation: Delegation,
     as_json: bool,
     force: bool,
 ) -> int:
@@ -130,12 +142,12 @@ def _have(
             f"'{bundle}' is a bundle: --to-folder DIR unpacks it, --on DEVICE tests it there"
         )
     for name, value in given.items():
-        if value not in (None, "", ()):
+        if value not in (None, "", (), False):
             raise click.UsageError(f"{name} changes nothing in a bundle that is made already")
     manifest = open_bundle(bundle).manifest
     if folder is not None:
         unpack(bundle, folder, force=force)
-    proof = _proof(bundle, on)
+    proof = _proof(bundle, on, delegation)
     if as_json:
         _print_json(bundle, manifest, folder=str(folder) if folder else None, **proof)
     else:
@@ -144,10 +156,10 @@ def _have(
     return _code(proof)
 
 
-def _proof(bundle: Path, on: str | None) -> dict[str, Any]:
+def _proof(bundle: Path, on: str | None, delegation: Delegation) -> dict[str, Any]:
     from edgekit.engine.bundling import prove_on
 
-    return {"proof": prove_on(bundle, on)} if on is not None else {}
+    return {"proof": prove_on(bundle, on, delegation)} if on is not None else {}
 
 
 def _code(proof: dict[str, Any]) -> int:
@@ -165,6 +177,11 @@ def _print_proof(proof: dict[str, Any]) -> None:
     lines += [
         f"  {'ok' if check['ok'] else 'FAILED':<7} {check['what']}: {check['detail']}"
         for check in found["checks"]
+    ]
+    lines += [
+        f"  fell back {tried['what']}: {tried['reason']}"
+        for tried in found.get("attempts", ())
+        if not tried["ok"]
     ]
     lines += [f"  hint: {found['hint']}"] if found.get("hint") else []
     click.echo("\n".join(clean(line, most=400) for line in lines))

@@ -42,6 +42,14 @@ def _margin(_: click.Context, parameter: click.Parameter, text: str) -> float:
 @options.threads
 @click.option("--threads-b", type=click.IntRange(1, 64), help="Threads of B alone.")
 @options.on
+@options.delegates
+@click.option(
+    "--delegate-b",
+    "libraries_b",
+    multiple=True,
+    metavar="LIB[:KEY=VALUE,...]",
+    help="A delegate of B alone; --delegate is of both, and with --target-b of A alone.",
+)
 @options.as_json
 @options.quiet
 def command(
@@ -60,6 +68,9 @@ def command(
     threads: int | None,
     threads_b: int | None,
     on: str | None,
+    libraries: tuple[str, ...],
+    libraries_b: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -72,8 +83,8 @@ def command(
     from edgekit.engine.validate import model_in
 
     report = compare(
-        Side(model_in(first), target, threads),
-        Side(model_in(second), target_b, threads_b),
+        Side(model_in(first), target, threads, options.delegation(libraries, strict=strict)),
+        Side(model_in(second), target_b, threads_b, options.delegation(libraries_b, strict=strict)),
         data=options.data_request(data, data_options, task, output),
         inputs=inputs,
         seed=seed,

@@ -21,6 +21,7 @@ __all__ = ["command"]
 @options.seed
 @options.threads
 @options.on
+@options.delegates
 @options.as_json
 @options.force
 @options.quiet
@@ -37,6 +38,8 @@ def command(
     seed: int,
     threads: int | None,
     on: str | None,
+    libraries: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     force: bool,
     quiet: bool,
@@ -59,6 +62,7 @@ def command(
         inputs=inputs,
         threads=threads,
         on=on,
+        delegation=options.delegation(libraries, strict=strict),
         force=force,
         bars=options.progress(quiet=quiet),
     )

@@ -14,6 +14,7 @@ from edgekit.text import clean
 from edgekit.units import format_bytes
 
 if TYPE_CHECKING:
+    from edgekit.engine.delegation import Delegation
     from edgekit.engine.fit import Fit
 
 __all__ = ["command"]
@@ -25,17 +26,25 @@ _TOP = 20
 @click.command("inspect")
 @options.model
 @click.option("--target", metavar="T", help="Say what of it this target cannot run, and why.")
+@options.delegates
 @options.as_json
-def command(model: str, target: str | None, as_json: bool) -> int:
+def command(
+    model: str, target: str | None, libraries: tuple[str, ...], strict: bool, as_json: bool
+) -> int:
     """Reads MODEL without running it.
 
-    With --target the exit code is 1 where the target cannot run it.
+    With --target it says which ops stay on the CPU there, why, and what to change. The exit code is
+    1 where the target cannot run it; with --strict, where too few ops leave the CPU, too.
     """
     from edgekit.engine.models import describe
     from edgekit.engine.open_model import open_model
 
+    delegation = options.delegation(libraries, strict=strict)
+    if target is None and (libraries or strict):
+        raise click.UsageError("--delegate and --strict say something of a target: --target T")
     artifact = open_model(model)
-    found, held = describe(artifact), _held(artifact, target) if target else None
+    held = _held(artifact, target, delegation) if target else None
+    found = describe(artifact)
     if as_json:
         of_target = {"fit": {**dataclasses.asdict(held), "runs": held.runs}} if held else {}
         options.print_json({**_plain(artifact, found), **of_target})
@@ -45,22 +54,43 @@ def command(model: str, target: str | None, as_json: bool) -> int:
     return 0 if held is None or held.runs else 1
 
 
-def _held(artifact: Artifact, target: str) -> Fit:
+def _held(artifact: Artifact, target: str, delegation: Delegation) -> Fit:
     from edgekit.core.target import load_target
+    from edgekit.engine.fallbacks import delegated
     from edgekit.engine.fit import fit
 
-    return fit(artifact, load_target(target))
+    return fit(artifact, delegated(load_target(target), delegation))
 
 
 def _fit(held: Fit) -> list[str]:
     """What the target makes of the model: what its file says, and what its runtime did."""
     lines = [f"on {held.target}"]
+    shown = {kind for stay in held.stays for kind, _ in stay.kinds}
     for misfit in held.misfits:
+        if misfit.what in shown:
+            continue
         lines.append(f"  cannot run  {misfit.count} {misfit.what}: {misfit.reason}")
         lines.append(f"              what to change: {misfit.advice}")
     if held.problem:
         lines.append(f"  cannot run  {held.problem}")
-    return lines + options.placement_lines(held.placement)
+    lines += [f"  fell back   {note.item}: {note.reason}" for note in held.notes]
+    placed = options.placement_lines(held.placement)
+    return [*lines, *_stays(held), *(placed[:1] if held.stays else placed)]
+
+
+def _stays(held: Fit) -> list[str]:
+    """The ops that stay on the CPU by reason, each group with what would move it."""
+    if not held.stays:
+        return []
+    count = sum(stay.count for stay in held.stays)
+    how = "as the runtime says" if held.stays[0].measured else "by the rules of the target's file"
+    lines = [f"  on the CPU  {count} of {held.ops} ops, {how}"]
+    for stay in held.stays:
+        kinds = ", ".join(f"{number} {clean(kind)}" for kind, number in stay.kinds)
+        dtype = f" ({stay.dtype})" if stay.dtype else ""
+        lines.append(f"              {kinds}{dtype}: {stay.reason}")
+        lines.append(f"              what to change: {stay.advice}")
+    return lines
 
 
 def _plain(artifact: Artifact, found: Description) -> dict[str, Any]:

@@ -32,6 +32,7 @@ __all__ = ["command"]
 @options.seed
 @options.threads
 @options.on
+@options.delegates
 @options.as_json
 @options.quiet
 def command(
@@ -47,22 +48,31 @@ def command(
     seed: int,
     threads: int | None,
     on: str | None,
+    libraries: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Runs MODEL over the test split of --data; with --reference, both models side by side.
 
-    Limits are judged only with --reference: the exit code is then as of compress. With --targets
+    Limits are judged only with --reference: the exit code is then as of compress. Only how many ops
+    a target must take from the CPU is judged always. With --targets
     the golden samples of a bundle and the test split run on every target that works here; the exit
     code is 3 where one does not.
     """
     from edgekit.engine.validate import compare_models, validate
 
     request = options.data_request(data, data_options, task, output)
-    bars = options.progress(quiet=quiet)
+    bars, delegation = options.progress(quiet=quiet), options.delegation(libraries, strict=strict)
     if targets is not None:
-        for name, value in (("--target", target), ("--reference", reference), ("--on", on)):
-            if value is not None:
+        for name, value in {
+            "--target": target,
+            "--reference": reference,
+            "--on": on,
+            "--delegate": libraries,
+            "--strict": strict,
+        }.items():
+            if value:
                 raise click.UsageError(f"{name} and --targets: give one of the two")
         names = [name.strip() for name in targets.split(",") if name.strip()]
         return _many(model, names, request, seed=seed, threads=threads, as_json=as_json, bars=bars)
@@ -77,17 +87,17 @@ def command(
             seed=seed,
             threads=threads,
             on=on,
+            delegation=delegation,
             bars=bars,
         )
         if as_json:
             options.print_json(_plain(found))
         else:
-            notes = [
-                f"note: {n.what} {n.item}: {n.reason}" for n in (*found.data.notes, *found.notes)
-            ]
-            lines = [*_lines(model, found.score), *notes]
+            notes = options.note_lines((*found.data.notes, *found.notes))
+            limits = options.limit_lines(found.verdicts)
+            lines = [*_lines(model, found.score), *limits, *notes]
             click.echo("\n".join(clean(line, most=400) for line in lines))
-        return 0
+        return found.exit_code
     report = compare_models(
         model,
         reference,
@@ -97,6 +107,7 @@ def command(
         seed=seed,
         threads=threads,
         on=on,
+        delegation=delegation,
         bars=bars,
     )
     options.print_report(report, as_json=as_json)
@@ -128,8 +139,10 @@ def _many(
 
 def _plain(found: Validation) -> dict[str, Any]:
     notes = [dataclasses.asdict(note) for note in found.notes]
+    verdicts = [dataclasses.asdict(verdict) for verdict in found.verdicts]
     data = dataclasses.asdict(found.data)
-    return {**dataclasses.asdict(found.score), "data": data, "notes": notes}
+    own = {"data": data, "notes": notes, "verdicts": verdicts}
+    return {**dataclasses.asdict(found.score), **own}
 
 
 def _lines(model: str, score: Score) -> list[str]:

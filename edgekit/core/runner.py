@@ -96,7 +96,8 @@ class Runner(Protocol):
     """What a module in `edgekit/runners/` has; `Options` is a frozen dataclass of its options.
 
     `REFERENCE`, where a runtime has kernels whose integers are the same on every machine, are the
-    options that ask for them.
+    options that ask for them. `products(options, path, *, inputs, outputs) -> Mapping[str, bytes]`,
+    where a model is built into something else there, are the files of that, with golden samples.
     """
 
     FORMATS: tuple[str, ...]

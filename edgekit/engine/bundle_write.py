@@ -32,6 +32,7 @@ from edgekit.engine.bundle_texts import labels_text, read_labels, readme, requir
 from edgekit.engine.bundle_zip import MOST_BYTES, SUMS, write_zip
 from edgekit.engine.files import size_bytes
 from edgekit.engine.models import describe, format_of, paths_of
+from edgekit.engine.products import products_of
 from edgekit.errors import UsageError
 from edgekit.frameworks.files import sha256
 from edgekit.on_device.c_golden import golden_text
@@ -84,6 +85,7 @@ def write_bundle(
     Raises:
         UsageError: a format that no device runs, a target that invents its outputs, labels or a
             front end that do not fit, or a model without an answer to be held against.
+        UnmeasuredError: a compiler of the target's is not installed here.
     """
     given = extras or Extras()
     _check_target(artifact, target)
@@ -120,7 +122,9 @@ def write_bundle(
     runner = KERNELS[artifact.format][0].runner
     versions: Mapping[str, str] = catalog.load("runners", runner).versions()
     own = [f"{name}=={version}" for name, version in versions.items()]
-    members |= files | _device_files(manifest)
+    made = products_of(artifact, target, inputs=golden.inputs, outputs=golden.outputs)
+    members |= files | _device_files(manifest, with_c=not any(n.startswith("c/") for n in made))
+    members |= made
     members |= {
         MANIFEST: manifest.to_json(),
         "README.md": readme(manifest),
@@ -213,11 +217,14 @@ def _model_files(artifact: Artifact) -> tuple[BundledModel, dict[str, bytes | Pa
     return facts, {name: own, **names}
 
 
-def _device_files(manifest: Manifest) -> dict[str, bytes | Path]:
-    """The runner, and for a model that the C runner can run its sources too."""
+def _device_files(manifest: Manifest, *, with_c: bool) -> dict[str, bytes | Path]:
+    """The runner, and for a model that the C runner can run its sources too.
+
+    `with_c` is false where the target brings C of its own.
+    """
     found: dict[str, bytes | Path] = {"run.py": _ON_DEVICE / "run.py"}
     found |= {f"{name}.py": _ON_DEVICE / f"{name}.py" for name in _drivers(manifest)}
-    if manifest.model.format != FORMAT_OF_C:
+    if not with_c or manifest.model.format != FORMAT_OF_C:
         return found
     try:
         found["c/golden.txt"] = golden_text(plain(manifest)).encode()

@@ -221,7 +221,7 @@ def _measure(job: _Job, bars: Progress) -> None:
         (*limits, *judged.findings),
         report=found.report,
         measured=found.measured,
-        notes=(*job.notes, *judged.notes),
+        notes=(*job.notes, *found.notes, *judged.notes),
     )
 
 

@@ -15,7 +15,6 @@ from edgekit.core.measurement import Measurements
 from edgekit.core.recipe import load_recipe
 from edgekit.core.report import Report
 from edgekit.core.target import Target
-from edgekit.engine.bench import measure_latency, measure_memory, placement
 from edgekit.engine.compress import (
     Built,
     DataRequest,
@@ -25,14 +24,15 @@ from edgekit.engine.compress import (
     prepare,
     target_versions,
 )
+from edgekit.engine.delegation import NO_DELEGATION
+from edgekit.engine.fallbacks import delegated, explained, fallback_notes
 from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     Subject,
     bench_inputs,
-    bench_model,
+    measure_one,
     on_target,
     score_one,
-    unmeasured,
     unreal_reason,
     why_unjudged,
 )
@@ -51,7 +51,10 @@ __all__ = ["Candidate", "Found", "check_names", "prepare_row", "with_data_scalin
 
 @dataclass(frozen=True)
 class Found:
-    """What was measured of a row's model. `report` is there where it has a reference."""
+    """What was measured of a row's model. `report` is there where it has a reference.
+
+    `notes` are what did not run where it was to run.
+    """
 
     subject: Subject
     measured: Measurements
@@ -60,6 +63,7 @@ class Found:
     target: Target
     machine: Mapping[str, Any]
     report: Report | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def unjudged(self) -> str:
@@ -116,7 +120,8 @@ def prepare_row(row: CheckRow, bars: Progress) -> Candidate:
 
 
 def _target(row: CheckRow) -> Target:
-    return open_target(row.target, threads=row.threads, on=row.on or None)
+    target = open_target(row.target, threads=row.threads, on=row.on or None)
+    return delegated(target, NO_DELEGATION)
 
 
 def _request(row: CheckRow) -> DataRequest | None:
@@ -155,6 +160,7 @@ class _Compressed:
             self.target,
             report.machine,
             report,
+            _told(self.target, report.result),
         )
 
 
@@ -185,25 +191,22 @@ class _AsItIs:
             unjudged="the row has no reference to compare with",
             elsewhere=elsewhere(self.target),
         )
-        return Found(subject, measured, verdicts, self._data, self.target, machine)
+        return Found(
+            subject,
+            measured,
+            explained(verdicts, self.target, measured.placement),
+            self._data,
+            self.target,
+            machine,
+            notes=_told(self.target, measured),
+        )
 
     def _alone(self, subject: Subject) -> Measurements:
-        sizes = unmeasured(subject, unreal_reason(subject))
-        if unreal_reason(subject):
-            return sizes
-        data = self._data
-        inputs = bench_inputs(subject, data, seed=self.row.seed)
-        model = bench_model(subject)
-        score = None
-        if data is not None and data.can_judge:
+        data, score = self._data, None
+        if data is not None and data.can_judge and not unreal_reason(subject):
             score = score_one(subject, data=data, bars=self._bars)
-        return dataclasses.replace(
-            sizes,
-            score=score,
-            latency=measure_latency(model, inputs=inputs),
-            memory=measure_memory(model, inputs=inputs),
-            placement=placement(model),
-        )
+        inputs = bench_inputs(subject, data, seed=self.row.seed)
+        return measure_one(subject, inputs=inputs, score=score)
 
     def _against_reference(self, subject: Subject) -> Found:
         row = self.row
@@ -226,6 +229,7 @@ class _AsItIs:
             unjudged=why_unjudged(subject, self._data),
             elsewhere=elsewhere(self.target),
         )
+        own = explained(own, self.target, report.result.placement)
         report = dataclasses.replace(report, verdicts=(*own, *report.verdicts))
         return Found(
             subject,
@@ -235,7 +239,13 @@ class _AsItIs:
             self.target,
             report.machine,
             report,
+            _told(self.target, report.result),
         )
+
+
+def _told(target: Target, measured: Measurements) -> tuple[str, ...]:
+    notes = fallback_notes(target, measured.placement)
+    return tuple(f"{note.what}: {note.item}: {note.reason}" for note in notes)
 
 
 def with_data_scaling(artifact: Artifact, data: LoadedData | None) -> Artifact:

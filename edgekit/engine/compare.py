@@ -18,6 +18,16 @@ from edgekit.engine.bench import MARGIN, compare_latency
 from edgekit.engine.bench_ratio import with_ratio
 from edgekit.engine.compress import DataRequest, data_facts, open_for, target_versions
 from edgekit.engine.data import LoadedData
+from edgekit.engine.delegation import NO_DELEGATION, Delegation
+from edgekit.engine.fallbacks import (
+    check_strictly,
+    explained,
+    fallback_notes,
+    is_here,
+    lenient,
+    wants,
+    with_delegates,
+)
 from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     Subject,
@@ -32,7 +42,13 @@ from edgekit.engine.measure import (
 from edgekit.engine.models import describe
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.targets import device_facts, elsewhere, elsewhere_notes, target_for
+from edgekit.engine.targets import (
+    device_facts,
+    elsewhere,
+    elsewhere_notes,
+    target_for,
+    through_run_py,
+)
 from edgekit.version import __version__
 
 __all__ = ["Side", "compare"]
@@ -45,6 +61,7 @@ class Side:
     model: str
     target: str | None = None
     threads: int | None = None
+    delegation: Delegation = NO_DELEGATION
 
 
 def compare(
@@ -71,10 +88,15 @@ def compare(
     started = time.perf_counter()
     artifacts = [open_model(side.model, inputs) for side in (first, second)]
     targets = _targets(artifacts, first, second, on=on)
+    for artifact, target in zip(artifacts, targets, strict=True):
+        check_strictly(artifact, target)
     opened: LoadedData | None = None
     for index, artifact in enumerate(artifacts):
         artifacts[index], opened = open_for(artifact, data, seed=seed)
-    subjects = [on_target(a, target) for a, target in zip(artifacts, targets, strict=True)]
+    subjects = [
+        on_target(artifact, lenient(target), is_reference=position == 0)
+        for position, (artifact, target) in enumerate(zip(artifacts, targets, strict=True))
+    ]
     noise = _noise(subjects[0], opened, seed=seed, margin=margin, bars=bars) if with_noise else ()
     pair = measure_pair(*subjects, data=opened, seed=seed, bars=bars)
     result, device = _with_margin(pair.result, margin), targets[1]
@@ -98,17 +120,23 @@ def compare(
         result_description=describe(artifacts[1]),
         data=data_facts(opened),
         judgement=pair.judgement,
-        verdicts=judge(
-            (device.limits,),
-            result,
-            pair.judgement,
-            reference=pair.reference,
-            unjudged=why_unjudged(subjects[1], opened),
-            elsewhere=elsewhere(device),
+        verdicts=explained(
+            judge(
+                (device.limits,),
+                result,
+                pair.judgement,
+                reference=pair.reference,
+                unjudged=why_unjudged(subjects[1], opened),
+                elsewhere=elsewhere(device),
+            ),
+            device,
+            result.placement,
         ),
         notes=(
             *noise,
             *elsewhere_notes(device),
+            *fallback_notes(device, result.placement),
+            *fallback_notes(targets[0], pair.reference.placement, of="A: "),
             *(judged_output(subjects[1], opened) if pair.judgement else ()),
         ),
         seconds={"validate": time.perf_counter() - started},
@@ -125,6 +153,10 @@ def compare(
                 "--seed": seed,
                 "--on": on,
             },
+            [
+                *first.delegation.words(),
+                *dataclasses.replace(second.delegation, strict=False).words("--delegate-b"),
+            ],
         ),
     )
 
@@ -134,24 +166,42 @@ def _command(
     data: DataRequest | None,
     inputs: Sequence[str],
     options: Mapping[str, str | int | None],
+    delegates: Sequence[str],
 ) -> str:
     shapes = [word for text in inputs for word in ("--input", text)]
     named = [str(word) for item in options.items() if item[1] for word in item]
-    return shlex.join(["edgekit", *words, *(data.words() if data else ()), *shapes, *named])
+    return shlex.join(
+        ["edgekit", *words, *(data.words() if data else ()), *shapes, *named, *delegates]
+    )
 
 
 def _targets(
     artifacts: Sequence[Artifact], first: Side, second: Side, *, on: str | None
 ) -> tuple[Target, Target]:
     threads = second.threads if second.threads is not None else first.threads
-    if second.target is not None:
-        return (
-            target_for(artifacts[0], first.target, threads=first.threads, on=on),
-            target_for(artifacts[1], second.target, threads=threads, on=on),
-        )
+    apart = second.target is not None
+    own = second.delegation
+    if not apart and not own.delegates:
+        own = dataclasses.replace(own, delegates=first.delegation.delegates)
+    firsts = target_for(artifacts[0 if apart else 1], first.target, threads=first.threads, on=on)
+    seconds = target_for(artifacts[1], second.target or first.target, threads=threads, on=on)
+    found = [
+        with_delegates(firsts, first.delegation.delegates),
+        with_delegates(seconds, own.delegates),
+    ]
+    if first.delegation.strict or own.strict:
+        meant = [target for target in found if wants(target)] or found
+        found = [with_delegates(t, (), strict=True) if t in meant else t for t in found]
+    return _beside(*found)
+
+
+def _beside(first: Target, second: Target) -> tuple[Target, Target]:
+    """Where one has a delegate here, the other runs by run.py too: then their times compare."""
+    if not any(target.delegates and is_here(target) for target in (first, second)):
+        return first, second
     return (
-        target_for(artifacts[1], first.target, threads=first.threads, on=on),
-        target_for(artifacts[1], first.target, threads=threads, on=on),
+        first if first.delegates else through_run_py(first),
+        second if second.delegates else through_run_py(second),
     )
 
 

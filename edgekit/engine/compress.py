@@ -23,6 +23,8 @@ from edgekit.core.report import DataFacts, Report, StepRecord
 from edgekit.core.target import Target
 from edgekit.engine import files
 from edgekit.engine.cache import StepCache
+from edgekit.engine.delegation import NO_DELEGATION, Delegation
+from edgekit.engine.fallbacks import check_strictly, delegated, explained, fallback_notes, lenient
 from edgekit.engine.ladder import Climbed, climb
 from edgekit.engine.ladder import check as check_ladder
 from edgekit.engine.machine import fingerprint
@@ -47,7 +49,7 @@ from edgekit.engine.targets import (
     elsewhere_notes,
     open_target,
 )
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UnmeasuredError, UsageError
 from edgekit.frameworks.files import cache_root
 from edgekit.version import __version__
 
@@ -103,11 +105,13 @@ def compress(
     hooks: Mapping[str, Any] | None = None,
     inputs: Sequence[str] = (),
     on: str | None = None,
+    delegation: Delegation = NO_DELEGATION,
 ) -> Report:
     """Compresses `model` as `recipe` says for `target`, and proves it on `data`.
 
     `inputs` are NAME=1x3x224x224: the shapes of inputs whose axes are open in the file. `on` is the
-    device to measure on, where it is not the target's own.
+    device to measure on, where it is not the target's own; `delegation` takes the place of the
+    target's delegates.
 
     Writes into the folder `out` the model and its reports; nothing appears there unless all of it
     succeeds. Limits that are broken are in the report's verdicts, not an exception.
@@ -117,7 +121,7 @@ def compress(
         PromiseError: a step did not do what it declares.
     """
     chosen = load_recipe(recipe)
-    device = open_target(target, threads=threads, on=on)
+    device = delegated(open_target(target, threads=threads, on=on), delegation)
     _check_apart(model, out)
     replaces = _output_names() | _old_parts(out)
     with files.new_folder(out, what="--out", replaces=replaces, force=force) as folder:
@@ -126,7 +130,16 @@ def compress(
         )
         report = measure_built(build(run, source, plan, trained))
         command = _command(
-            model, recipe, target, out, data, seed=seed, threads=threads, inputs=inputs, on=on
+            model,
+            recipe,
+            target,
+            out,
+            data,
+            seed=seed,
+            threads=threads,
+            inputs=inputs,
+            on=on,
+            delegation=delegation,
         )
         report = dataclasses.replace(report, command=command)
         with files.disk_errors("--out", out):
@@ -194,7 +207,7 @@ def _with_bundle(report: Report, target: Target, data: LoadedData | None, folder
     path, made = folder / _BUNDLE, report.result_artifact
     try:
         write_bundle(made, target, path, data=data, seed=report.seed, metrics=facts.metrics)
-    except UsageError as error:
+    except (UsageError, UnmeasuredError) as error:
         path.unlink(missing_ok=True)
         skipped = Note("skipped", _BUNDLE, error.message)
         return dataclasses.replace(report, notes=(*report.notes, skipped))
@@ -284,7 +297,7 @@ def prepare(
     check_runs(target)
     check_needs(plan, has_data=data is not None)
     if source.format == target.format:
-        open_session(on_target(source, target)).close()
+        open_session(on_target(source, lenient(target))).close()
     source, opened = open_for(source, data, seed=seed)
     run = Run(StepCache(cache_root()), seed, opened, bars, hooks or {})
     run.check(plan, run.adopt(source))
@@ -329,8 +342,9 @@ def _report(
 ) -> Report:
     run, source, plan = built.run, built.source, built.climbed.plan
     reference, result = built.reference, built.climbed.result
+    check_strictly(result, plan.target)
     pair = measure_pair(
-        on_target(reference, plan.target),
+        on_target(reference, lenient(plan.target), is_reference=True),
         on_target(result, plan.target),
         data=run.data,
         seed=run.seed,
@@ -358,14 +372,23 @@ def _report(
         result_description=describe(result),
         data=data_facts(run.data),
         judgement=pair.judgement,
-        notes=(*elsewhere_notes(plan.target), *notes),
-        verdicts=judge(
-            (*limits, plan.target.limits, plan.recipe.promise),
-            pair.result,
-            pair.judgement,
-            reference=pair.reference,
-            unjudged=why_unjudged(on_target(result, plan.target), run.data),
-            elsewhere=elsewhere(plan.target),
+        notes=(
+            *elsewhere_notes(plan.target),
+            *fallback_notes(plan.target, pair.result.placement),
+            *fallback_notes(plan.target, pair.reference.placement, of="reference: "),
+            *notes,
+        ),
+        verdicts=explained(
+            judge(
+                (*limits, plan.target.limits, plan.recipe.promise),
+                pair.result,
+                pair.judgement,
+                reference=pair.reference,
+                unjudged=why_unjudged(on_target(result, plan.target), run.data),
+                elsewhere=elsewhere(plan.target),
+            ),
+            plan.target,
+            pair.result.placement,
         ),
     )
 
@@ -407,6 +430,7 @@ def _command(
     threads: int | None,
     inputs: Sequence[str],
     on: str | None,
+    delegation: Delegation,
 ) -> str:
     words = ["edgekit", "compress", model, "--recipe", recipe, "--target", target]
     words += [word for text in inputs for word in ("--input", text)]
@@ -414,7 +438,7 @@ def _command(
     words += ["--seed", str(seed)] if seed else []
     words += ["--threads", str(threads)] if threads else []
     words += ["--on", on] if on else []
-    return shlex.join([*words, "--out", str(out)])
+    return shlex.join([*words, *delegation.words(), "--out", str(out)])
 
 
 def copy_part(part: Path, model_folder: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import subprocess
@@ -17,8 +18,8 @@ from edgekit.core import catalog
 from edgekit.core.artifact import Quantization, Signature, TensorSpec
 from edgekit.core.device import Device, DeviceSpec, Link
 from edgekit.core.measurement import Figure
-from edgekit.core.runner import Attempt, OpPlacement, Placement
-from edgekit.errors import UnmeasuredError, UsageError
+from edgekit.core.runner import PLAIN_CPU, Attempt, OpPlacement, Placement
+from edgekit.errors import EdgekitError, PromiseError, UnmeasuredError, UsageError
 from edgekit.text import clean
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Serving:
 
         Raises:
             UsageError: the device refuses the model or its inputs.
+            PromiseError: what was promised is not kept there, such as that a delegate takes ops.
             UnmeasuredError: the runtime there lacks something, or the connection was lost.
         """
         import numpy as np
@@ -135,7 +137,10 @@ class Serving:
         answer, found = self._receive()
         if answer.get("ok") is not True:
             error, hint = (str(answer.get(key) or "") for key in ("error", "hint"))
-            kind = UsageError if answer.get("exit") == UsageError.exit_code else UnmeasuredError
+            known: dict[Any, type[EdgekitError]] = {
+                kind.exit_code: kind for kind in (PromiseError, UsageError, UnmeasuredError)
+            }
+            kind = known.get(answer.get("exit"), UnmeasuredError)
             raise kind(f"{self.spec.label}: {error}", hint=hint)
         return answer, found
 
@@ -289,6 +294,8 @@ class DeviceSession:
         """Which op runs where, as the runtime there says."""
         answer, _ = self._serving.ask("placement", id=self._id)
         ops = (OpPlacement(int(op[0]), *map(str, op[1:])) for op in answer["ops"])
+        if self._serving.spec.delegates:
+            ops = (_off_xnnpack(op) for op in ops)
         tried = (
             Attempt(str(one["what"]), bool(one["ok"]), str(one["reason"]))
             for one in self.facts.get("attempts", ())
@@ -312,6 +319,14 @@ class DeviceSession:
     def close(self) -> None:
         """Ends the process on the device."""
         self._serving.close()
+
+
+def _off_xnnpack(op: OpPlacement) -> OpPlacement:
+    """Where an accelerator was wanted, XNNPACK is the CPU that it fell back to."""
+    if op.where != "XNNPACK":
+        return op
+    reason = "no accelerator took it: XNNPACK on the CPU"
+    return dataclasses.replace(op, where=PLAIN_CPU, reason=reason)
 
 
 class _Kept:

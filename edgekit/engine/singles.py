@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING
 
 from edgekit.core.limits import Verdict, judge, worst
 from edgekit.core.measurement import Latency, Measurements
+from edgekit.core.notes import Note
 from edgekit.core.runner import OpTime
 from edgekit.core.target import Target
 from edgekit.engine.arena import Arena, measure_arena
-from edgekit.engine.bench import BenchModel, measure_latency, measure_memory, placement, profile
+from edgekit.engine.bench import BenchModel, profile
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.count import Count, count_instructions
+from edgekit.engine.delegation import NO_DELEGATION, Delegation
 from edgekit.engine.energy import Energy, command_words, measure_energy
-from edgekit.engine.files import size_bytes
+from edgekit.engine.fallbacks import check_strictly, delegated, explained, fallback_notes
 from edgekit.engine.measure import (
     bench_inputs,
     bench_model,
+    measure_one,
     on_target,
     unmeasured,
     unreal_reason,
-    xz_bytes,
 )
-from edgekit.engine.models import paths_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Bar, Progress, silent
 from edgekit.engine.targets import elsewhere, target_for
@@ -62,6 +63,8 @@ class Extras:
 class Benchmark:
     """What was measured of one model, and the target's limits held against it.
 
+    `notes` are what fell back, and why.
+
     A machine without an energy counter is no failure, but where the user named a command.
     """
 
@@ -69,6 +72,7 @@ class Benchmark:
     extras: Extras
     verdicts: tuple[Verdict, ...]
     energy_required: bool = False
+    notes: tuple[Note, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -98,6 +102,7 @@ def bench(
     with_profile: bool = False,
     with_count: bool = False,
     energy_command: str | None = None,
+    delegation: Delegation = NO_DELEGATION,
     bars: Progress = silent,
 ) -> Benchmark:
     """Measures the file `model` on a target in fresh processes; inputs are random without `data`.
@@ -110,7 +115,8 @@ def bench(
     """
     words = () if energy_command is None else command_words(energy_command)
     artifact = open_model(model, inputs)
-    device = target_for(artifact, target, threads=threads, on=on)
+    device = delegated(target_for(artifact, target, threads=threads, on=on), delegation)
+    check_strictly(artifact, device)
     artifact, opened = open_for(artifact, data, seed=seed)
     subject = on_target(artifact, device)
     wanted = _Wanted(with_profile, with_count, words)
@@ -120,20 +126,8 @@ def bench(
         return _judged(found, _no_extras(wanted, reason), device, required=bool(words))
     measured, sample = bench_model(subject), bench_inputs(subject, opened, seed=seed)
     with bars("latency and memory", 4 + with_profile + with_count) as bar:
-        latency = measure_latency(measured, inputs=sample)
-        bar.advance()
-        memory = measure_memory(measured, inputs=sample)
-        bar.advance()
-        found = Measurements(
-            digest=artifact.digest,
-            size_bytes=sum(map(size_bytes, paths_of(artifact))),
-            size_compressed_bytes=xz_bytes(*paths_of(artifact)),
-            score=None,
-            latency=latency,
-            memory=memory,
-            placement=placement(measured),
-        )
-        extras = _extras(measured, sample, wanted, latency, bar)
+        found = measure_one(subject, inputs=sample, advance=bar.advance)
+        extras = _extras(measured, sample, wanted, found.latency, bar)
     return _judged(found, extras, device, required=bool(words))
 
 
@@ -188,4 +182,6 @@ def _no_extras(wanted: _Wanted, reason: str) -> Extras:
 def _judged(found: Measurements, extras: Extras, device: Target, *, required: bool) -> Benchmark:
     unjudged, away = "bench judges no accuracy", elsewhere(device)
     verdicts = judge((device.limits,), found, None, unjudged=unjudged, elsewhere=away)
-    return Benchmark(found, extras, verdicts, energy_required=required)
+    verdicts = explained(verdicts, device, found.placement)
+    notes = fallback_notes(device, found.placement)
+    return Benchmark(found, extras, verdicts, energy_required=required, notes=notes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 from edgekit.core import catalog
@@ -25,6 +24,7 @@ __all__ = [
     "elsewhere",
     "elsewhere_notes",
     "host",
+    "nameless",
     "open_target",
     "target_for",
     "through_run_py",
@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _HOST = "host"
+_FACTS: dict[str, Mapping[str, Any]] = {}
+"""What devices said of themselves, by their options: asked once in a process."""
 
 
 def open_target(name: str, *, threads: int | None = None, on: str | None = None) -> Target:
@@ -101,8 +103,20 @@ def _equipped(spec: DeviceSpec, target: Target) -> DeviceSpec:
     )
 
 
+def nameless(target: Target) -> str:
+    """Why a target cannot run before a library is named, and how that is done; '' where it can."""
+    if all(delegate.library for delegate in target.delegates):
+        return ""
+    return (
+        "needs the library of a delegate: --delegate LIB.so[:KEY=VALUE,...], or a target file with "
+        f'inherit = "{target.name}" and [[delegate]]'
+    )
+
+
 def unavailable(target: Target) -> str:
     """'' where models of this target can be run now, else why not and what to do."""
+    if nameless(target):
+        return nameless(target)
     if target.device is not None:
         said = device_module(target.device).unavailable(target.device.options)
         # A way to a device does not know which target takes it.
@@ -132,10 +146,15 @@ def device_facts(target: Target) -> Mapping[str, Any] | None:
     Raises:
         UnmeasuredError: it does not answer.
     """
-    return None if target.device is None else _facts(target.device)
+    if target.device is None:
+        return None
+    spec = target.device
+    key = repr((spec.via, spec.options))
+    if key not in _FACTS:
+        _FACTS[key] = _facts(spec)
+    return _FACTS[key]
 
 
-@cache
 def _facts(spec: DeviceSpec) -> Mapping[str, Any]:
     serving = Serving(spec, {})
     serving.close()

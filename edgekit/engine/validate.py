@@ -10,11 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
-from edgekit.core.limits import SourcedLimits, judge
+from edgekit.core.limits import SourcedLimits, Verdict, judge, worst
 from edgekit.core.notes import Note
 from edgekit.core.report import DataFacts, Report
+from edgekit.core.target import Target
 from edgekit.engine.compress import DataRequest, data_facts, open_for, target_versions
+from edgekit.engine.delegation import NO_DELEGATION, Delegation
+from edgekit.engine.fallbacks import (
+    check_strictly,
+    delegated,
+    explained,
+    fallback_notes,
+    lenient,
+    placed_on,
+    share_verdicts,
+)
 from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     judged_output,
@@ -27,7 +39,13 @@ from edgekit.engine.measure import (
 from edgekit.engine.models import describe, format_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
-from edgekit.engine.targets import device_facts, elsewhere, elsewhere_notes, target_for
+from edgekit.engine.targets import (
+    device_facts,
+    device_of,
+    elsewhere,
+    elsewhere_notes,
+    target_for,
+)
 from edgekit.errors import UnmeasuredError, UsageError
 from edgekit.version import __version__
 
@@ -36,11 +54,20 @@ __all__ = ["Validation", "compare_models", "model_in", "validate"]
 
 @dataclass(frozen=True)
 class Validation:
-    """The score of one model, the data that it was judged on, and what a reader must know."""
+    """The score of one model, the data that it was judged on, and what a reader must know.
+
+    `verdicts` are those on what ran where, which does not need a reference.
+    """
 
     score: Score
     data: DataFacts
     notes: tuple[Note, ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 within limits, 1 where too few ops are delegated, 3 where nobody knows."""
+        return {"pass": 0, "fail": 1, "unmeasured": 3}[worst(self.verdicts)]
 
 
 def validate(
@@ -52,6 +79,7 @@ def validate(
     inputs: Sequence[str] = (),
     threads: int | None = None,
     on: str | None = None,
+    delegation: Delegation = NO_DELEGATION,
     bars: Progress = silent,
 ) -> Validation:
     """Scores the file `model` on the test split of `data`, on a target's runtime.
@@ -60,7 +88,8 @@ def validate(
         UsageError: the model does not run on the target, or the data does not fit it.
     """
     artifact = open_model(model, inputs)
-    device = target_for(artifact, target, threads=threads, on=on)
+    device = delegated(target_for(artifact, target, threads=threads, on=on), delegation)
+    check_strictly(artifact, device)
     artifact, opened = open_for(artifact, data, seed=seed)
     assert opened is not None, "data was given"
     subject = on_target(artifact, device)
@@ -73,11 +102,18 @@ def validate(
         )
     facts = data_facts(opened)
     assert facts is not None, "data was given"
-    return Validation(
-        score_one(subject, data=opened, bars=bars),
-        facts,
-        (*elsewhere_notes(device), *judged_output(subject, opened)),
-    )
+    score = score_one(subject, data=opened, bars=bars)
+    fell, verdicts = _fallbacks(artifact, device)
+    notes = (*elsewhere_notes(device), *fell, *judged_output(subject, opened))
+    return Validation(score, facts, notes, verdicts)
+
+
+def _fallbacks(artifact: Artifact, device: Target) -> tuple[tuple[Note, ...], tuple[Verdict, ...]]:
+    """What did not run where it was to run; in this process there is no choice."""
+    if device_of(device) is None:
+        return (), ()
+    placed = placed_on(artifact, device)
+    return fallback_notes(device, placed), share_verdicts(device, placed)
 
 
 def compare_models(
@@ -90,6 +126,7 @@ def compare_models(
     inputs: Sequence[str] = (),
     threads: int | None = None,
     on: str | None = None,
+    delegation: Delegation = NO_DELEGATION,
     bars: Progress = silent,
     words: Sequence[str] = (),
 ) -> Report:
@@ -103,11 +140,12 @@ def compare_models(
     """
     started = time.perf_counter()
     artifacts = [open_model(reference, inputs), open_model(model, inputs)]
-    device = target_for(artifacts[1], target, threads=threads, on=on)
+    device = delegated(target_for(artifacts[1], target, threads=threads, on=on), delegation)
+    check_strictly(artifacts[1], device)
     for index, artifact in enumerate(artifacts):
         artifacts[index], opened = open_for(artifact, data, seed=seed)
     pair = measure_pair(
-        on_target(artifacts[0], device),
+        on_target(artifacts[0], lenient(device), is_reference=True),
         on_target(artifacts[1], device),
         data=opened,
         seed=seed,
@@ -131,16 +169,22 @@ def compare_models(
         result_description=describe(artifacts[1]),
         data=data_facts(opened),
         judgement=pair.judgement,
-        verdicts=judge(
-            limits,
-            pair.result,
-            pair.judgement,
-            reference=pair.reference,
-            unjudged=why_unjudged(on_target(artifacts[1], device), opened),
-            elsewhere=elsewhere(device),
+        verdicts=explained(
+            judge(
+                limits,
+                pair.result,
+                pair.judgement,
+                reference=pair.reference,
+                unjudged=why_unjudged(on_target(artifacts[1], device), opened),
+                elsewhere=elsewhere(device),
+            ),
+            device,
+            pair.result.placement,
         ),
         notes=(
             *elsewhere_notes(device),
+            *fallback_notes(device, pair.result.placement),
+            *fallback_notes(device, pair.reference.placement, of="reference: "),
             *(judged_output(on_target(artifacts[1], device), opened) if pair.judgement else ()),
         ),
         seconds={"validate": time.perf_counter() - started},
@@ -152,6 +196,7 @@ def compare_models(
             threads=threads,
             inputs=inputs,
             on=on,
+            delegation=delegation,
         ),
     )
 
@@ -184,6 +229,7 @@ def _command(
     threads: int | None,
     inputs: Sequence[str],
     on: str | None,
+    delegation: Delegation,
 ) -> str:
     words = ["edgekit", *words, *(data.words() if data else ())]
     words += [word for text in inputs for word in ("--input", text)]
@@ -191,4 +237,4 @@ def _command(
     words += ["--seed", str(seed)] if seed else []
     words += ["--threads", str(threads)] if threads else []
     words += ["--on", on] if on else []
-    return shlex.join(words)
+    return shlex.join([*words, *delegation.words()])

@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import tempfile
+import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ _RECORD = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 _FULL = re.compile(r"Failed to (?:allocate|resize)|bytes required|Unable to allocate")
 _NODE = re.compile(r"Node (\w+) \(number (\d+)\w*\) failed to (prepare|invoke)")
 _UNKNOWN = re.compile(r"(?:builtin opcode '|from op code )(\w+)")
-_PLACE = re.compile(r"^\S+\.(?:cc|h):\d+ ")
+_PLACE = re.compile(r"^\S+\.(?:cc|h)(?::\d+)? ")
 _HINT = "it runs int8, int16x8 and float32 models of its own ops: compress with the recipe int8"
-_WHOLE = "this host build has 64-bit pointers, a microcontroller's tail is smaller"
+_WHOLE = "pointers have 64 bits here, a microcontroller's tail is smaller"
 
 
 def open_session(module: Any, how: Mapping[str, Any], delegate: Any) -> Session:
@@ -53,8 +54,9 @@ def open_session(module: Any, how: Mapping[str, Any], delegate: Any) -> Session:
         raise Fault(f"arena {asked}: is no number of bytes up to {_MOST_BYTES}")
     roomy = trial.roomy()
     if asked is not None and not trial.runs(asked):
-        said = f"arena {asked} bytes: is too small, the model needs {trial.least(roomy)} here"
-        raise Fault(said, f"{_WHOLE}; give the target's option arena more, or leave it out")
+        least = trial.least(roomy)
+        said = f"arena {asked} bytes: is too small, the model needs {least} here"
+        raise Fault(said, f"arena = '{least} B' in the target's options, or none; {_WHOLE}")
     return Tflm(how, trial, asked or roomy)
 
 
@@ -121,7 +123,7 @@ class Tflm(Session):
     def figures(self) -> list[dict[str, Any]]:
         """The arena: the least that the model runs in, and its two ends by TFLM's own record."""
         least, record = self._trial.least(self._arena), self._trial.record
-        why = f"the least arena that it runs in; {_WHOLE}"
+        why = f"the arena, the least that it runs in; {_WHOLE}"
         if least > record["total"]:
             why += f"; {record['total']} of it hold something afterwards, as TFLM records"
         return [
@@ -184,15 +186,19 @@ class _Trial:
     def runs(self, arena: int) -> bool:
         """Whether a child gets through an inference of zeros; `said` is what it printed."""
         with tempfile.TemporaryFile() as out:
-            child = os.fork()
-            if child == 0:
-                self._in_child(arena, out.fileno())
+            with warnings.catch_warnings():  # The server's other thread only waits.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+                if child == 0:
+                    self._in_child(arena, out.fileno())
             status = os.waitpid(child, 0)[1]
             out.seek(0)
             printed = out.read(2**16)
         self.said = printed.decode("utf-8", "replace")
         if os.WIFSIGNALED(status):
-            self.said += f"\nit ends the process (signal {os.WTERMSIG(status)})"
+            ended = f"it ends the process (signal {os.WTERMSIG(status)})"
+            late = f"an inference takes over {_CHILD_SECONDS} s"
+            self.said += "\n" + (late if os.WTERMSIG(status) == signal.SIGALRM else ended)
         if not printed.endswith(_RUNS):
             return False
         self.record = {name: int(size) for name, size in _RECORD.findall(self.said)}
@@ -227,7 +233,15 @@ class _Trial:
         return min(total, _MOST_BYTES)
 
     def _fault(self) -> Fault:
-        return Fault(f"TensorFlow Lite Micro does not run it: {explain(self.said)}", _HINT, 3)
+        node, why = _NODE.search(self.said), explain(self.said)
+        if node and self._takes_float16(int(node.group(2))):
+            why = f"its {node.group(1)}, op {node.group(2)} of the model, has float16 values"
+        return Fault(f"TensorFlow Lite Micro does not run it: {why}", _HINT, 3)
+
+    def _takes_float16(self, number: int) -> bool:
+        ops = self.model.subgraphs[0].operators
+        read = ops[number].inputs if number < len(ops) else ()
+        return "float16" in [self.dtype(tensor) for tensor in read if tensor >= 0]
 
 
 def explain(said: str) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit import statistics
+from edgekit.core.equivalence import tost_paired
 from edgekit.statistics import (
     auc_interval,
     bootstrap_interval,
@@ -21,7 +22,6 @@ from edgekit.statistics import (
     runs_for_percentile,
     smallest_visible_change,
     smallest_visible_drop,
-    tost_paired,
     wilson_interval,
 )
 

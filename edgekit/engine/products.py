@@ -1,0 +1,42 @@
+"""What a target makes of a model besides the model: a compiled file, C sources with their test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.core import catalog
+from edgekit.core.artifact import Artifact
+from edgekit.core.target import Target
+from edgekit.engine.device_session import device_module
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
+
+__all__ = ["products_of"]
+
+
+def products_of(
+    artifact: Artifact,
+    target: Target,
+    *,
+    inputs: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+) -> Mapping[str, bytes | Path]:
+    """The files by the name that they have beside the model; none for most targets.
+
+    `inputs` and `outputs` are golden samples, with which C sources test themselves.
+
+    Raises:
+        UsageError: it cannot be made of this model; says why.
+        UnmeasuredError: what makes it is not installed here.
+    """
+    made: dict[str, bytes | Path] = {}
+    own = getattr(catalog.load("runners", target.runner), "products", None)
+    if own is not None:
+        made |= own(target.options, artifact.path, inputs=inputs, outputs=outputs)
+    if target.device is not None:
+        compiled = getattr(device_module(target.device), "products", None)
+        made |= compiled(target.device.options, artifact.path) if compiled is not None else {}
+    return made

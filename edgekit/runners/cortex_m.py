@@ -1,0 +1,65 @@
+"""C for a Cortex-M microcontroller, which runs on a target's device only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from edgekit.core.artifact import Signature
+from edgekit.errors import UnmeasuredError
+
+__all__ = [
+    "FORMATS",
+    "FRAMEWORKS",
+    "MODULES",
+    "PREDICTS",
+    "REFERENCE",
+    "UNREAL",
+    "Options",
+    "open",
+    "unavailable",
+    "versions",
+]
+
+FORMATS = ("tflite",)
+PREDICTS: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ()
+FRAMEWORKS: frozenset[str] = frozenset()
+UNREAL = ""
+REFERENCE: Mapping[str, str] = {}
+"""Its integers are those of the reference kernels, and there are no others."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """None: a microcontroller has one core, which does one thing."""
+
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.threads != 1:
+            raise ValueError(f"threads must be 1, not {self.threads}: the core has no more")
+
+
+def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa: A001 (what core.runner.Runner calls it)
+    """Opens nothing in this process.
+
+    Raises:
+        UnmeasuredError: always; the target's device is where it runs.
+    """
+    raise UnmeasuredError(
+        f"{path}: C for a microcontroller runs on its target's device only",
+        hint="leave --on out",
+    )
+
+
+def unavailable() -> str:
+    """Whether it works depends on the target's device, which says so itself."""
+    return ""
+
+
+def versions() -> Mapping[str, str]:
+    """Those of the device count."""
+    return {}

@@ -1,0 +1,69 @@
+"""TensorFlow Lite Micro's interpreter, in an environment of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from edgekit.core.artifact import Signature
+from edgekit.errors import UnmeasuredError
+from edgekit.units import Bytes
+
+__all__ = [
+    "FORMATS",
+    "FRAMEWORKS",
+    "MODULES",
+    "PREDICTS",
+    "REFERENCE",
+    "UNREAL",
+    "Options",
+    "open",
+    "unavailable",
+    "versions",
+]
+
+FORMATS = ("tflite",)
+PREDICTS: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("tflite_micro",)
+FRAMEWORKS: frozenset[str] = frozenset()
+UNREAL = ""
+REFERENCE: Mapping[str, str] = {}
+"""Its kernels have integers that are the same everywhere, and there are no others."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`arena`: the bytes that all tensors share; without it the model gets what it needs."""
+
+    threads: int = 1
+    arena: Bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads != 1:
+            raise ValueError(f"threads must be 1, not {self.threads}: it runs in no other")
+        if self.arena is not None and not 1 <= self.arena <= 2**30:
+            raise ValueError(f"arena must be from 1 byte to 1 GB, not {self.arena} bytes")
+
+
+def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa: A001 (what core.runner.Runner calls it)
+    """Opens nothing in this process.
+
+    Raises:
+        UnmeasuredError: always; the target's environment is where it runs.
+    """
+    raise UnmeasuredError(
+        f"{path}: TensorFlow Lite Micro runs in its target's own environment only",
+        hint="leave --on out",
+    )
+
+
+def unavailable() -> str:
+    """Whether it works depends on the target's device, which says so itself."""
+    return ""
+
+
+def versions() -> Mapping[str, str]:
+    """Those of the device count."""
+    return {}

@@ -1,0 +1,62 @@
+"""Arm Ethos-U by Vela: compiled on its target's device; nothing runs in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from edgekit.core.artifact import Signature
+from edgekit.errors import UnmeasuredError
+
+__all__ = [
+    "FORMATS",
+    "FRAMEWORKS",
+    "MODULES",
+    "PREDICTS",
+    "UNREAL",
+    "Options",
+    "open",
+    "unavailable",
+    "versions",
+]
+
+FORMATS = ("tflite",)
+PREDICTS: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ()
+FRAMEWORKS: frozenset[str] = frozenset()
+UNREAL = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How many threads the kernels take that stand for the NPU."""
+
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= 64:
+            raise ValueError(f"threads must be from 1 to 64, not {self.threads}")
+
+
+def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa: A001 (what core.runner.Runner calls it)
+    """Opens nothing in this process.
+
+    Raises:
+        UnmeasuredError: always; the target's device compiles the model.
+    """
+    raise UnmeasuredError(
+        f"{path}: a model for an Ethos-U is opened by its target's own device only",
+        hint="leave --on out",
+    )
+
+
+def unavailable() -> str:
+    """Whether Vela is there is a question to the target's device."""
+    return ""
+
+
+def versions() -> Mapping[str, str]:
+    """Those of the device count."""
+    return {}
