@@ -25,7 +25,7 @@ class Delegate:
     """A library that takes ops from the CPU, with its options."""
 
     library: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,9 @@ class Runner(Protocol):
     """What a module in `edgekit/runners/` has; `Options` is a frozen dataclass of its options.
 
     `REFERENCE`, where a runtime has kernels whose integers are the same on every machine, are the
-    options that ask for them. `products(options, path, *, inputs, outputs) -> Mapping[str, bytes]`,
-    where a model is built into something else there, are the files of that, with golden samples.
+    options that ask for them. `products(options, path, *, inputs, outputs, ask)`, where a model is
+    built into something else there, gives the files of that by name, with golden samples; `ask()`
+    has the target itself answer them, and says how many bytes it needs.
     """
 
     FORMATS: tuple[str, ...]

@@ -102,16 +102,14 @@ class CortexSession(run.Session):
 
     def figures(self) -> list[dict[str, Any]]:
         """What the firmware takes, and the instructions of the first sample that was last given."""
-        where, flash, ram = f"in {tools.emulator()}", self._firmware.flash, self._firmware.ram
-        built = f"of the whole test firmware, built by {tools.compiler()} -O2"
-        counted = f"counted {where}, the same in every run; not cycles"
+        flash, ram, seen = self._firmware.flash, self._firmware.ram, f"in {tools.emulator()}"
         rows = [
-            ("flash", flash, "bytes", f"code and constants {built}"),
-            ("RAM", ram, "bytes", f"data {built}, with the arena"),
-            ("arena", self._sources.arena_bytes, "bytes", "activations, which share it"),
-            ("stack", self._stack, "bytes", f"the most that was in use {where}"),
-            ("memory", ram + self._stack, "bytes", f"RAM and stack, {where}"),
-            (_INSTRUCTIONS, self._last.instructions[0], "instructions", counted),
+            ("flash", flash, "bytes", "code and constants, with start-up code and test harness"),
+            ("RAM", ram, "bytes", "data, with the arena"),
+            ("arena", self._sources.arena_bytes, "bytes", "what the activations share"),
+            ("stack", self._stack, "bytes", f"the most in use at once {seen}"),
+            ("memory", ram + self._stack, "bytes", f"RAM and stack, {seen}"),
+            (_INSTRUCTIONS, self._last.instructions[0], "instructions", f"{seen}; not cycles"),
         ]
         return [
             {"name": name, "value": value, "unit": unit, "kind": self._kind(name), "reason": reason}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +25,6 @@ _OP = "edgetpu-custom-op"
 _MODEL, _MADE = "model.tflite", "model_edgetpu.tflite"
 _LIMIT_SECONDS = 300.0
 _HINT = f"see what `{PROGRAM} -s` itself says of the model"
-# It ends with whoever started it, and takes the place of this small program.
-_STARTER = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 _VERSION = re.compile(r"Edge TPU Compiler version ([\w.]+)")
 _MAPPED = "Mapped to Edge TPU"
 _ONE_PARTITION = "More than one subgraph"
@@ -91,9 +83,8 @@ def compile_model(model: Path, compiler: Compiler) -> Compiled:
 
 def _run(model: Path, folder: Path, compiler: Compiler) -> None:
     shutil.copyfile(model, folder / _MODEL)
-    start = [sys.executable, "-I", "-S", "-c", _STARTER, compiler.path]
     how = run_compiler(
-        [*start, "-s", "-o", ".", _MODEL],
+        [compiler.path, "-s", "-o", ".", _MODEL],
         folder,
         title=PROGRAM,
         limit_seconds=compiler.limit_seconds,

@@ -104,7 +104,7 @@ def _softmax(model: TfliteModel, graph: Subgraph, op: Operation) -> str:
     shape = graph.tensors[op.inputs[0]].shape
     if math.prod(shape) == (shape or (1,))[-1] <= _SOFTMAX:
         return ""
-    return f"takes one axis of at most {_SOFTMAX:,} values: take it out of the model and into the program"
+    return f"takes one axis of at most {_SOFTMAX:,} values: take it out of the model"
 
 
 def _reduces(spatial: bool) -> Rule:
@@ -137,7 +137,7 @@ def _concatenation(model: TfliteModel, graph: Subgraph, op: Operation) -> str:
     zero = all(_is_zero(model, tensor) for tensor in constants)
     if not constants or (len(given) == 2 and zero):
         return ""
-    return "takes a constant only where it is zero and one of two: replace the other by an op before it"
+    return "takes a constant only where it is zero and one of two: replace it by another op"
 
 
 def _is_zero(model: TfliteModel, tensor: Tensor) -> bool:

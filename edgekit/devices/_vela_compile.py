@@ -22,19 +22,10 @@ from edgekit.errors import UnmeasuredError, UsageError
 if TYPE_CHECKING:
     from edgekit.frameworks.tflite import TfliteModel
 
-__all__ = ["NPU_OP", "VELA", "Compiled", "Compiler", "compile_model"]
+__all__ = ["NPU_OP", "Compiled", "Compiler", "compile_model"]
 
 NPU_OP = "ethos-u"
 """The custom op that stands for all ops of a partition."""
-VELA = """
-import ctypes, runpy, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)  # It ends with whoever started it.
-sys.argv[0] = "vela"
-runpy.run_module("ethosu.vela", run_name="__main__")
-"""
-"""Starts Vela in its own Python."""
-
 _MODEL, _MADE, _LAYERS = "model.tflite", "model_vela.tflite", "model_per-layer.csv"
 _LIMIT_SECONDS = 300.0
 _BUG = "see what `vela` itself says of the model, and take another one or another Vela"

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import edgekit
 from edgekit.devices._local import LocalLink
 from edgekit.frameworks.isolated import own_variables
 
@@ -19,7 +18,7 @@ class ServerLink(LocalLink):
     """Implements `core.device.Link`: `start` starts the module `server` with one word."""
 
     def __init__(self, server: str, word: str, *, device: str) -> None:
-        own = str(Path(edgekit.__file__).resolve().parent.parent)
+        own = str(Path(__file__).resolve().parents[2])
         found = os.environ.get("PYTHONPATH")
         variables = {**own_variables(), "PYTHONPATH": os.pathsep.join(filter(None, (found, own)))}
         # -P: the folder of the model is no place to import from.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,14 @@ from edgekit.errors import UnmeasuredError
 __all__ = ["LOG", "read_log", "run_compiler"]
 
 LOG = "log.txt"
+_STARTER = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Takes the compiler's place, so that it is killed when the process that started it ends: a
+server ends at once with its stdin, and has no time to end others."""
 _LOG_BYTES = 4_000_000
 
 
@@ -26,11 +36,12 @@ def run_compiler(
     """
     from edgekit.frameworks.isolated import own_variables
 
+    if not os.access(words[0], os.X_OK):
+        raise UnmeasuredError(f"{title} does not start: '{words[0]}' is no program", hint=hint)
     with (folder / LOG).open("wb") as log:
         try:
-            # In our own process group: who ends this process by its group ends the compiler too.
             code = subprocess.run(
-                list(words),
+                [sys.executable, "-I", "-S", "-c", _STARTER, *words],
                 cwd=folder,
                 env={**own_variables(), "TMPDIR": str(folder)},
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""A Coral Edge TPU: its rules are checked; edgetpu_compiler compiles where it is there."""
+"""A Coral Edge TPU: rules checked, compiled where edgetpu_compiler is there."""
 
 from __future__ import annotations
 

@@ -17,9 +17,10 @@ from edgekit.errors import UnmeasuredError
 if TYPE_CHECKING:
     from edgekit.frameworks.isolated import Requirements
 
-__all__ = ["IS_HERE", "Options", "connect", "describe", "install", "unavailable", "untimed"]
+__all__ = ["FIGURES", "IS_HERE", "Options", "connect", "describe", "install", "unavailable", "untimed"]
 
 IS_HERE = True
+FIGURES = True
 
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -39,7 +40,7 @@ class Options:
     pythons: tuple[str, ...]
     module: str
     download_mb: int = 50
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     untimed: str = ""
     needs: tuple[str, ...] = ()
     needs_reason: str = ""

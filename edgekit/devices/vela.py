@@ -155,7 +155,7 @@ def compiler(options: Options) -> Compiler:
     Raises:
         UnmeasuredError: Vela's environment is not there, or its configuration cannot be read.
     """
-    from edgekit.devices._vela_compile import VELA, Compiler
+    from edgekit.devices._vela_compile import Compiler
     from edgekit.frameworks import isolated
     from edgekit.frameworks.files import sha256
 
@@ -167,7 +167,7 @@ def compiler(options: Options) -> Compiler:
     except UsageError as error:
         raise UnmeasuredError(f"config {error.message}", hint=error.hint) from None
     return Compiler(
-        command=(str(found.python), "-I", "-B", "-X", "utf8", "-c", VELA),
+        command=(str(found.python), "-I", "-B", "-X", "utf8", "-m", "ethosu.vela"),
         arguments=_arguments(options),
         version=VERSION,
         config=config,
@@ -218,12 +218,15 @@ def _section_problem(options: Options) -> str:
 def _config_text(options: Options) -> str:
     from edgekit.frameworks import isolated
 
-    if options.config:
-        return _config(options).read_text(encoding="utf-8", errors="replace")
-    found = isolated.present(_requirements())
-    places = "lib/python*/site-packages/ethosu/config_files"
-    paths = list(found.folder.glob(f"{places}/{_OWN_CONFIG}")) if found else []
-    return paths[0].read_text(encoding="utf-8", errors="replace") if paths else ""
+    path = _config(options)
+    if not options.config:
+        found = isolated.present(_requirements())
+        places = f"lib/python*/site-packages/ethosu/config_files/{_OWN_CONFIG}"
+        path = next(found.folder.glob(places), path) if found else path
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # Vela itself says what it cannot read.
+        return ""
 
 
 def _environment() -> environment.Options:

@@ -65,10 +65,11 @@ def unavailable(options: Options) -> str:
     drivers, problem = _vulkan_drivers.find(), _swiftshader.problem()
     what = "no GPU with a Vulkan driver is here, and SwiftShader, which emulates one,"
     if drivers:
-        what = f"the Vulkan driver {drivers.title} is here, and a loader ({_swiftshader.LOADER})"
+        loader = f"a loader for it ({_swiftshader.LOADER})"
+        what = f"the Vulkan driver {drivers.title} is here, and {loader}"
     size = f"a download of about {_swiftshader.DOWNLOAD_MB} MB"
     hint = f"`edgekit doctor --target NAME --install` takes it from Debian ({size})"
-    return f"{what} is not installed: {problem or hint}"
+    return f"{what} is not made yet: {problem or hint}"
 
 
 def install(options: Options, progress: Progress) -> None:

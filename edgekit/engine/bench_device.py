@@ -97,12 +97,14 @@ def placement(model: BenchModel) -> Placement:
 
 
 def figures(model: BenchModel, inputs: tuple[Array, ...]) -> tuple[Figure, ...]:
-    """What only the model's target knows of it, after one inference; nothing for most targets.
+    """What only the model's target knows of it, after one inference: nothing where time counts.
 
     Raises:
         EdgekitError: the target does not open or run the model.
     """
-    if model.device is None or not getattr(device_module(model.device), "FIGURES", False):
+    if model.device is None or not untimed(model):
+        return ()
+    if not getattr(device_module(model.device), "FIGURES", False):
         return ()
     session = _start(model, inputs)
     try:

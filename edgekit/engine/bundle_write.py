@@ -44,7 +44,7 @@ from edgekit.version import __version__
 if TYPE_CHECKING:
     from edgekit.engine.data import LoadedData
 
-__all__ = ["MANIFEST", "Extras", "write_bundle"]
+__all__ = ["MANIFEST", "Extras", "drivers_of", "write_bundle"]
 
 MANIFEST = "manifest.json"
 _PREPROCESS, _LABELS = "preprocess.json", "labels.txt"
@@ -123,7 +123,8 @@ def write_bundle(
     versions: Mapping[str, str] = catalog.load("runners", runner).versions()
     own = [f"{name}=={version}" for name, version in versions.items()]
     made = products_of(artifact, target, inputs=golden.inputs, outputs=golden.outputs)
-    members |= files | _device_files(manifest, with_c=not any(n.startswith("c/") for n in made))
+    members |= files
+    members |= _device_files(manifest, with_c=not made)
     members |= made
     members |= {
         MANIFEST: manifest.to_json(),
@@ -220,11 +221,13 @@ def _model_files(artifact: Artifact) -> tuple[BundledModel, dict[str, bytes | Pa
 def _device_files(manifest: Manifest, *, with_c: bool) -> dict[str, bytes | Path]:
     """The runner, and for a model that the C runner can run its sources too.
 
-    `with_c` is false where the target brings C of its own.
+    `with_c` is false where the target brings sources of its own.
     """
     found: dict[str, bytes | Path] = {"run.py": _ON_DEVICE / "run.py"}
-    found |= {f"{name}.py": _ON_DEVICE / f"{name}.py" for name in _drivers(manifest)}
-    if not with_c or manifest.model.format != FORMAT_OF_C:
+    is_tflite = manifest.model.format == FORMAT_OF_C
+    for name in drivers_of(manifest.target, is_tflite=is_tflite):
+        found[name] = _ON_DEVICE / name
+    if not with_c or not is_tflite:
         return found
     try:
         found["c/golden.txt"] = golden_text(plain(manifest)).encode()
@@ -236,12 +239,11 @@ def _device_files(manifest: Manifest, *, with_c: bool) -> dict[str, bytes | Path
     return found
 
 
-def _drivers(manifest: Manifest) -> set[str]:
-    """The files without which run.py cannot open the model on the target's accelerator."""
-    target, is_tflite = manifest.target, manifest.model.format == FORMAT_OF_C
+def drivers_of(target: Target | BundledTarget, *, is_tflite: bool) -> set[str]:
+    """The files without which run.py cannot open a model on a target's runtime or accelerator."""
     delegates = [{"library": d.library, "options": d.options} for d in target.delegates]
     ways = {driver(n, is_tflite, d) for n in target.runtimes for d in (*delegates, None)}
-    return ways - {""}
+    return {f"{way}.py" for way in ways if way}
 
 
 def _bundled_target(target: Target) -> BundledTarget:

@@ -76,11 +76,13 @@ def compare(
     with_noise: bool = False,
     bars: Progress = silent,
     words: Sequence[str] = (),
+    is_reference: bool = False,
 ) -> Report:
     """Measures the second model against the first; `with_noise` the first against itself before.
 
     Where the second names no target of its own both run on the first one's, and a first model of
-    another format on that format's natural runner. `words` are the command as it was given.
+    another format on that format's natural runner. `words` are the command as it was given. A first
+    model that `is_reference` need not keep what a strict target asks for.
 
     Raises:
         UsageError: a model does not run on its target, or the data does not fit one of them.
@@ -88,7 +90,7 @@ def compare(
     started = time.perf_counter()
     artifacts = [open_model(side.model, inputs) for side in (first, second)]
     targets = _targets(artifacts, first, second, on=on)
-    for artifact, target in zip(artifacts, targets, strict=True):
+    for artifact, target in list(zip(artifacts, targets, strict=True))[is_reference:]:
         check_strictly(artifact, target)
     opened: LoadedData | None = None
     for index, artifact in enumerate(artifacts):
@@ -136,7 +138,9 @@ def compare(
             *noise,
             *elsewhere_notes(device),
             *fallback_notes(device, result.placement),
-            *fallback_notes(targets[0], pair.reference.placement, of="A: "),
+            *fallback_notes(
+                targets[0], pair.reference.placement, of="reference: " if is_reference else "A: "
+            ),
             *(judged_output(subjects[1], opened) if pair.judgement else ()),
         ),
         seconds={"validate": time.perf_counter() - started},

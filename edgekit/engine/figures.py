@@ -28,7 +28,9 @@ def with_figures(
     """
     try:
         found = bench_device.figures(model, inputs)
-    except EdgekitError:  # The model does not open there: latency and memory say why.
+    except EdgekitError as error:
+        if memory.kind == "unmeasured":
+            memory = Memory("unmeasured", str(error))
         return latency, memory, ()
     own = {figure.name: figure for figure in found}
     if latency.kind == "unmeasured" and (told := own.pop(_LATENCY, None)) is not None:

@@ -17,6 +17,7 @@ from edgekit.core.data import Judgement
 from edgekit.core.measurement import Figure, Latency, Memory
 from edgekit.core.target import Target, load_target
 from edgekit.engine.bench import compare_latency, measure_latency, measure_memory
+from edgekit.engine.bundle_write import drivers_of
 from edgekit.engine.bundles import Bundle, is_bundle, open_bundle
 from edgekit.engine.bundling import selftest_on
 from edgekit.engine.compress import DataRequest, open_for
@@ -37,6 +38,7 @@ from edgekit.engine.progress import Progress, silent
 from edgekit.engine.targets import check_runs, device_of, through_run_py
 from edgekit.engine.work import natural_runner
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.on_device.kernels import FORMAT_OF_C
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -229,6 +231,9 @@ def _selftest(target: Target, shared: _Shared) -> str | None:
     """What the bundle itself finds there, whatever target it was made for."""
     if shared.bundle is None or target.device is None or not target.runtimes:
         return None
+    is_tflite = shared.artifact.format == FORMAT_OF_C
+    if not drivers_of(target, is_tflite=is_tflite) <= set(shared.bundle.files()):
+        return None  # It was made for a target without this runtime, and has nothing to open it.
     device = device_of(target)
     assert device is not None, "a target with a device runs on one"
     own = {"runtimes": list(target.runtimes), "delegates": delegates_of(device)}

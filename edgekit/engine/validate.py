@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.core.artifact import Artifact
 from edgekit.core.data import Score
-from edgekit.core.limits import SourcedLimits, Verdict, judge, worst
+from edgekit.core.limits import Verdict, worst
 from edgekit.core.notes import Note
 from edgekit.core.report import DataFacts, Report
 from edgekit.core.target import Target
-from edgekit.engine.compress import DataRequest, data_facts, open_for, target_versions
+from edgekit.engine.compare import Side, compare
+from edgekit.engine.compress import DataRequest, data_facts, open_for
 from edgekit.engine.delegation import NO_DELEGATION, Delegation
 from edgekit.engine.fallbacks import (
     check_strictly,
     delegated,
-    explained,
     fallback_notes,
-    lenient,
     placed_on,
     share_verdicts,
 )
-from edgekit.engine.machine import fingerprint
 from edgekit.engine.measure import (
     judged_output,
-    measure_pair,
     on_target,
     score_one,
     unreal_reason,
-    why_unjudged,
 )
-from edgekit.engine.models import describe, format_of
+from edgekit.engine.models import format_of
 from edgekit.engine.open_model import open_model
 from edgekit.engine.progress import Progress, silent
 from edgekit.engine.targets import (
-    device_facts,
     device_of,
-    elsewhere,
     elsewhere_notes,
     target_for,
 )
 from edgekit.errors import UnmeasuredError, UsageError
-from edgekit.version import __version__
 
 __all__ = ["Validation", "compare_models", "model_in", "validate"]
 
@@ -138,66 +128,16 @@ def compare_models(
     Raises:
         UsageError: a model does not run on the target, or the data does not fit one of them.
     """
-    started = time.perf_counter()
-    artifacts = [open_model(reference, inputs), open_model(model, inputs)]
-    device = delegated(target_for(artifacts[1], target, threads=threads, on=on), delegation)
-    check_strictly(artifacts[1], device)
-    for index, artifact in enumerate(artifacts):
-        artifacts[index], opened = open_for(artifact, data, seed=seed)
-    pair = measure_pair(
-        on_target(artifacts[0], lenient(device), is_reference=True),
-        on_target(artifacts[1], device),
-        data=opened,
+    return compare(
+        Side(reference, target, threads, delegation),
+        Side(model),
+        data=data,
         seed=seed,
+        inputs=inputs,
+        on=on,
         bars=bars,
-    )
-    limits: tuple[SourcedLimits, ...] = (device.limits,)
-    return Report(
-        title=f"{artifacts[1].name} · against {artifacts[0].name} · {device.name}",
-        source=artifacts[0],
-        recipe=None,
-        target=device.name,
-        seed=seed,
-        edgekit_version=__version__,
-        machine=fingerprint(target_versions(device), device=device_facts(device)),
-        steps=(),
-        reference_artifact=artifacts[0],
-        reference=pair.reference,
-        reference_description=describe(artifacts[0]),
-        result_artifact=dataclasses.replace(artifacts[1], parent=artifacts[0].digest),
-        result=pair.result,
-        result_description=describe(artifacts[1]),
-        data=data_facts(opened),
-        judgement=pair.judgement,
-        verdicts=explained(
-            judge(
-                limits,
-                pair.result,
-                pair.judgement,
-                reference=pair.reference,
-                unjudged=why_unjudged(on_target(artifacts[1], device), opened),
-                elsewhere=elsewhere(device),
-            ),
-            device,
-            pair.result.placement,
-        ),
-        notes=(
-            *elsewhere_notes(device),
-            *fallback_notes(device, pair.result.placement),
-            *fallback_notes(device, pair.reference.placement, of="reference: "),
-            *(judged_output(on_target(artifacts[1], device), opened) if pair.judgement else ()),
-        ),
-        seconds={"validate": time.perf_counter() - started},
-        command=_command(
-            words or ("validate", model, "--reference", reference),
-            data,
-            target or device.name,
-            seed=seed,
-            threads=threads,
-            inputs=inputs,
-            on=on,
-            delegation=delegation,
-        ),
+        words=words or ("validate", model, "--reference", reference),
+        is_reference=True,
     )
 
 
@@ -218,23 +158,3 @@ def model_in(path: str) -> str:
     if not model.exists():
         raise UsageError(f"{path}: its {model.name} is missing", hint="compress it again")
     return str(model)
-
-
-def _command(
-    words: Sequence[str],
-    data: DataRequest | None,
-    target: str,
-    *,
-    seed: int,
-    threads: int | None,
-    inputs: Sequence[str],
-    on: str | None,
-    delegation: Delegation,
-) -> str:
-    words = ["edgekit", *words, *(data.words() if data else ())]
-    words += [word for text in inputs for word in ("--input", text)]
-    words += ["--target", target]
-    words += ["--seed", str(seed)] if seed else []
-    words += ["--threads", str(threads)] if threads else []
-    words += ["--on", on] if on else []
-    return shlex.join([*words, *delegation.words()])

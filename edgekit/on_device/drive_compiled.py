@@ -119,21 +119,27 @@ class Log:
         found = _APPLIED.findall(self.text)
         return found[-1][1].strip() if found and int(found[-1][0]) else ""
 
+    @property
+    def wrong(self) -> str:
+        """Why what the accelerator computes would be wrong; '' where nothing speaks against it."""
+        shapes = _SHAPES.search(self.text)
+        if not shapes:
+            return ""
+        return (
+            f"it makes the output of a convolution {shapes[2]} where the model's is {shapes[1]}, "
+            "and so would compute wrong values (known of quantized 1x1 convolutions with a "
+            "stride, which a float model computes well)"
+        )
+
     def failed(self, names: Mapping[int, str]) -> str:
         """Why the accelerator does not run the model, as far as the log tells; else ''."""
-        shapes, dynamic = _SHAPES.search(self.text), _DYNAMIC.search(self.text)
-        if shapes:
-            return (
-                f"it makes the output of a convolution {shapes[2]} where the model's is "
-                f"{shapes[1]}, and so would compute wrong values (known of quantized 1x1 "
-                "convolutions with a stride, which a float model computes well)"
-            )
+        dynamic = _DYNAMIC.search(self.text)
         if "No adapters found" in self.text:
             return "no GPU is found (no adapter), or it has no Vulkan driver"
         if dynamic:
             name = names.get(int(dynamic[1]), dynamic[1])
             return f"the size of the tensor '{name}' is known only while the model runs"
-        return "" if self.kind == "GPU" or self.plugin else self._plugin_failed()
+        return "" if self.kind == "GPU" else self._plugin_failed()
 
     def _plugin_failed(self) -> str:
         # The plug-in's own errors come first; those of its loader name a library.
@@ -231,13 +237,14 @@ class Compiled(Tflite):
 
     def _judge(self, failure: str, *, strict: bool) -> None:
         """Raises what the log says against the model; nothing is taken for granted."""
-        log, name = self.log, self._kind
-        said = log.failed(self._tensors) or failure
+        log = self.log
+        self.label = log.gpu if self._kind == "GPU" else "OpenVINO" if log.plugin else ""
+        said = log.wrong
+        if failure or not self.label or not log.taken:
+            said = said or log.failed(self._tensors) or failure
+            said = said or f"it takes none of the model's ops{log.why()}"
         if said:
             raise RuntimeError(said)
-        self.label = {"GPU": log.gpu, "NPU": "OpenVINO" if log.plugin else ""}[name]
-        if not self.label or not log.taken:
-            raise RuntimeError(f"it takes none of the model's ops{log.why()}")
         if log.total < 0 and not self._model.is_fully_accelerated():
             raise RuntimeError("it is said not to take the whole model, and not what it takes")
         left = log.total - log.taken

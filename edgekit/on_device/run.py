@@ -27,7 +27,7 @@ SCHEMA = "edgekit-bundle/1"
 MODULES = {  # In the order in which they are tried; each with the module that opens models.
     "ai_edge_litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter", "onnxruntime": "onnxruntime"}
-DRIVEN = {"tflite_micro": "tflite_micro.runtime"}  # By a file beside this one, when asked for.
+DRIVEN = {"tflite_micro": "tflite_micro"}  # By a file beside this one, when asked for.
 KERNELS = {"xnnpack": "AUTO", "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
            "reference": "BUILTIN_REF"}
 ON_CPU = ("CPU", "XNNPACK")  # Where an op runs that no accelerator took, if one was asked for.
@@ -351,6 +351,7 @@ def open_model(model: str, **given: Any) -> Session:
     if how["format"] not in ("tflite", "onnx", "ort") or not os.path.isfile(model):
         raise Fault(f"{model}: is no .tflite, .onnx or .ort file, or not there")
     for key, value in options.items():  # No option is ignored without a word.
+        if key == "arena" and {*how["runtimes"]} & {*DRIVEN}: continue
         if value not in known if key == own else value != DEFAULTS.get(key):
             raise Fault(f"the option {key} = {value} is none for a .{how['format']} model")
     how[own], attempts, faults = options[own], [], []

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from edgekit.core.artifact import Signature
 from edgekit.errors import UnmeasuredError
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
 
 __all__ = [
     "FORMATS",
@@ -19,6 +22,7 @@ __all__ = [
     "UNREAL",
     "Options",
     "open",
+    "products",
     "unavailable",
     "versions",
 ]
@@ -63,3 +67,22 @@ def unavailable() -> str:
 def versions() -> Mapping[str, str]:
     """Those of the device count."""
     return {}
+
+
+def products(
+    options: Options,
+    path: Path,
+    *,
+    inputs: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+    ask: object,
+) -> Mapping[str, bytes]:
+    """The C sources with a Makefile and a test of the golden samples, in the folder `c`.
+
+    Raises:
+        UsageError: the model has what C is not generated for.
+    """
+    from edgekit.mcu.package import write_sources
+
+    files = write_sources(path, inputs=inputs, outputs=outputs, name=path.stem)
+    return {f"c/{name}": content for name, content in files.items()}

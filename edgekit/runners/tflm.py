@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from edgekit.core.artifact import Signature
 from edgekit.errors import UnmeasuredError
 from edgekit.units import Bytes
+
+if TYPE_CHECKING:
+    from edgekit.core.data import Array
 
 __all__ = [
     "FORMATS",
@@ -20,6 +23,7 @@ __all__ = [
     "UNREAL",
     "Options",
     "open",
+    "products",
     "unavailable",
     "versions",
 ]
@@ -62,6 +66,31 @@ def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa
 def unavailable() -> str:
     """Whether it works depends on the target's device, which says so itself."""
     return ""
+
+
+def products(
+    options: Options,
+    path: Path,
+    *,
+    inputs: tuple[Array, ...],
+    outputs: tuple[Array, ...],
+    ask: Callable[[], tuple[tuple[Array, ...], int | None]],
+) -> Mapping[str, bytes]:
+    """The folder `tflm/` of a bundle: C++ for a project with TensorFlow Lite Micro, and its test.
+
+    The golden outputs are those of TensorFlow Lite Micro, not of LiteRT's reference kernels.
+
+    Raises:
+        UsageError: an op that TensorFlow Lite Micro lacks.
+        UnmeasuredError: it does not run here, so that nobody knows how large its arena is.
+    """
+    from edgekit.mcu.tflm_sources import tflm_sources
+
+    own, memory = ask()
+    if memory is None:
+        raise UnmeasuredError(f"{path}: TensorFlow Lite Micro did not say what arena it needs")
+    made = tflm_sources(path, arena_bytes=options.arena or memory, golden=(inputs, own))
+    return {f"tflm/{name}": content for name, content in made.items()}
 
 
 def versions() -> Mapping[str, str]:

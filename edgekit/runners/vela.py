@@ -1,4 +1,4 @@
-"""Arm Ethos-U by Vela: compiled on its target's device; nothing runs in this process."""
+"""Arm Ethos-U by Vela, on its target's device; nothing runs in this process."""
 
 from __future__ import annotations
 

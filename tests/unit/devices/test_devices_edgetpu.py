@@ -17,7 +17,7 @@ from vela_fakes import RELU_TANH, chain, model
 from edgekit.core.device import DeviceSpec
 from edgekit.core.op_table import load_op_table
 from edgekit.core.target import load_target
-from edgekit.devices import edgetpu
+from edgekit.devices import _edgetpu_serve, edgetpu
 from edgekit.devices._edgetpu_compile import PROGRAM, _memory, _told, compile_model, find
 from edgekit.devices._edgetpu_rules import AFTER, place
 from edgekit.engine.device_session import DeviceSession, open_on_device
@@ -88,6 +88,10 @@ def opened(path: Path) -> DeviceSession:
 def reasons(data: bytes) -> list[tuple[str, str]]:
     rows = place(parse(data, where="test"), load_op_table(edgetpu.OP_TABLE))
     return [(row[2], row[4]) for row in rows]
+
+
+def of_dtype(name: str) -> bytes:
+    return chain(("RELU", "y"), dtypes={"x": name, "y": name})
 
 
 class TestRules:
@@ -305,17 +309,17 @@ class TestServer:
         program(bin_only, none, made=RELU_TANH)
         assert edgetpu.products(edgetpu.Options(), model) == {}
 
-    def test_parameters_over_the_cache(self, tmp_path: Path) -> None:
+    def test_parameters_over_the_cache(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         path = tmp_path / "big.tflite"
-        zeros = np.zeros((1, 9 * 2**20), np.int8)
-        path.write_bytes(with_constant("CONCATENATION", (1, 4), [zeros]))
-        session = opened(path)
-        try:
-            assert "9.44 MB of parameters, and the Edge TPU keeps 8.39 MB" in (
-                session.placement().reason
-            )
-        finally:
-            session.close()
+        path.write_bytes(int8_convolution())
+        monkeypatch.setattr(_edgetpu_serve, "CACHE_BYTES", 100)
+        _, reason = _edgetpu_serve.open_model(str(path)).placement()
+        assert reason.endswith(
+            "320 B of parameters, and the Edge TPU keeps 100 B: the rest is sent for every "
+            "inference"
+        )
 
     def test_a_compiler_that_fails(self, model: Path, bin_only: Path) -> None:
         program(bin_only, "Invalid model", then="sys.exit(1)")

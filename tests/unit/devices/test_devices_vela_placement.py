@@ -93,4 +93,4 @@ def test_float_inputs_and_outputs_want_integer_ones() -> None:
     ],
 )
 def test_what_to_change(reason: str, constraint: str, change: str) -> None:
-    assert advice(refusal("A", "y", reason, constraint)) == change
+    assert advice(refusal("A", "y", reason, constraint)).startswith(change)

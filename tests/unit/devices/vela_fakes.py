@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from edgekit.devices import vela
-from edgekit.devices._vela_compile import Compiler
+from edgekit.devices._vela_compile import Compiler, compile_model
 from edgekit.frameworks.isolated_folder import write_marker
+
+__all__ = ["Compiler", "chain", "compile_model", "fake", "fake_environment", "model"]
 
 OPTIONS = vela.Options("ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram")
 HEADER = "Original Operator,NNG Operator,Target,Op Cycles,Name\n"
@@ -141,7 +143,7 @@ def fake_environment(**how: Any) -> Path:
     program = write_fake(root / "fake", **how)
     python = folder / "bin" / "python"
     python.parent.mkdir(parents=True)
-    # Of the words for a Python (-I -B -X utf8 -c PROGRAM) Vela's own are behind the sixth.
+    # Of the words for a Python (-I -B -X utf8 -m ethosu.vela) Vela's own are behind the sixth.
     python.write_text(f'#!/bin/sh\nshift 6\nexec "{sys.executable}" -I "{program}" "$@"\n')
     python.chmod(0o755)
     config = folder / "lib" / "python3.11" / "site-packages" / "ethosu" / "config_files" / "Arm"

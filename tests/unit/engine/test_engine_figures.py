@@ -51,6 +51,6 @@ def test_a_model_that_does_not_open_keeps_its_reason(monkeypatch: pytest.MonkeyP
         raise UnmeasuredError("no such op")
 
     monkeypatch.setattr(bench_device, "figures", fail)
-    latency, memory = Latency("unmeasured", "no such op"), Memory("unmeasured", "no such op")
+    latency, memory = Latency("unmeasured", "emulated"), Memory("unmeasured", "emulated")
     found = with_figures(MODEL, inputs=INPUTS, latency=latency, memory=memory)
-    assert found == (latency, memory, ())
+    assert found == (latency, Memory("unmeasured", "no such op"), ())

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mcu_sources import sources, wanted
 
 from edgekit.core.artifact import Signature
 from edgekit.core.schema import build
 from edgekit.core.target import load_target
 from edgekit.errors import UnmeasuredError, UsageError
+from edgekit.mcu import generate
 from edgekit.runners import cortex_m
 
 
@@ -43,3 +46,14 @@ def test_a_target_has_the_memory_that_its_summary_says(
     assert (options.cpu, options.flash, options.ram) == (cpu, flash, ram)
     assert f"{ram >> 10} KiB of RAM" in target.summary
     assert target.limits.limits.max_size == flash
+
+
+def test_a_bundle_gets_the_sources_in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "generate", lambda path: sources())
+    x = np.ones((2, 4), np.int8)
+    files = cortex_m.products(
+        cortex_m.Options(), Path("cat.tflite"), inputs=(x,), outputs=(wanted(x),)
+    )
+    assert {"c/ek_model.c", "c/ek_model.h", "c/Makefile", "c/golden_data.c"} < set(files)
+    assert all(name.startswith("c/") for name in files)
+    assert files["c/README.md"].startswith(b"# cat as C for a microcontroller")

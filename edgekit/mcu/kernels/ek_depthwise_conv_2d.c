@@ -1,0 +1,42 @@
+/* DEPTHWISE_CONV_2D: each input channel has output_depth / groups filters of its own. */
+#include "ek_kernels.h"
+
+static void pixel(
+    const EkConv2d *op, const int8_t *image, int32_t top, int32_t left, int8_t *output) {
+    const EkSpan rows = ek_span(top, op->input_height, op->filter_height, op->dilation_height);
+    const EkSpan columns = ek_span(left, op->input_width, op->filter_width, op->dilation_width);
+    const int32_t per_channel = op->output_depth / op->input_depth;
+    const int32_t jump = op->dilation_width * op->input_depth;
+    for (int32_t channel = 0; channel < op->output_depth; channel++) {
+        int32_t sum = op->biases[channel];
+        for (int32_t row = rows.first; row < rows.end; row++) {
+            const int32_t y = top + row * op->dilation_height;
+            const int32_t x = left + columns.first * op->dilation_width;
+            const int8_t *from =
+                image + (y * op->input_width + x) * op->input_depth + channel / per_channel;
+            const int8_t *weights =
+                op->weights + (row * op->filter_width + columns.first) * op->output_depth + channel;
+            for (int32_t column = columns.first; column < columns.end; column++) {
+                sum += *weights * (*from + op->input_offset);
+                weights += op->output_depth;
+                from += jump;
+            }
+        }
+        sum = ek_multiply(sum, op->multipliers[channel], op->shifts[channel]);
+        output[channel] = ek_clamp(sum + op->output_offset, op->low, op->high);
+    }
+}
+
+void ek_depthwise_conv_2d(const EkConv2d *op, const int8_t *input, int8_t *output) {
+    for (int32_t batch = 0; batch < op->batches; batch++) {
+        for (int32_t y = 0; y < op->output_height; y++) {
+            for (int32_t x = 0; x < op->output_width; x++) {
+                const int32_t top = y * op->stride_height - op->padding_height;
+                const int32_t left = x * op->stride_width - op->padding_width;
+                pixel(op, input, top, left, output);
+                output += op->output_depth;
+            }
+        }
+        input += op->input_height * op->input_width * op->input_depth;
+    }
+}
