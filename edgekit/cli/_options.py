@@ -183,6 +183,7 @@ def placement_lines(placed: Placement) -> list[str]:
     reasons = Counter((op.where, op.kind, op.reason) for op in placed.ops if op.reason)
     return [
         "  placement   " + ", ".join(f"{name} {count}" for name, count in where.items()),
+        *([f"              {placed.reason}"] if placed.reason else []),
         *(
             f"              {place}: {count} {kind}: {reason}"
             for (place, kind, reason), count in reasons.items()

@@ -9,9 +9,9 @@ import click
 
 from edgekit.cli import _options as options
 from edgekit.cli._latency import spread_lines
-from edgekit.core.measurement import Measurements
+from edgekit.core.measurement import Figure, Measurements
 from edgekit.text import clean
-from edgekit.units import format_bytes, format_nanoseconds
+from edgekit.units import format_bytes, format_figure, format_nanoseconds
 
 if TYPE_CHECKING:
     from edgekit.engine.arena import Arena
@@ -83,7 +83,7 @@ def command(
     else:
         lines = [
             *_lines(model, found.measurements),
-            *_extras(found.extras),
+            *_extras(found.extras, found.measurements.figures),
             *options.limit_lines(found.verdicts),
             *options.note_lines(found.notes),
         ]
@@ -100,6 +100,9 @@ def _lines(model: str, found: Measurements) -> list[str]:
     ]
     if latency.median_ns is None:
         lines.append(f"  latency     unmeasured: {latency.reason}")
+    elif not latency.samples_ns:
+        told = format_nanoseconds(latency.median_ns)
+        lines.append(f"  latency     {told} {latency.kind}: {latency.reason}")
     else:
         first = format_nanoseconds(latency.first_ns or 0)
         load = format_nanoseconds(latency.load_ns or 0)
@@ -112,7 +115,13 @@ def _lines(model: str, found: Measurements) -> list[str]:
     if memory.peak_bytes is None:
         lines.append(f"  memory      unmeasured: {memory.reason}")
     else:
-        lines.append(f"  memory      {format_bytes(memory.peak_bytes)} peak of {memory.process}")
+        how = "peak of" if latency.samples_ns else f"{memory.kind}:"
+        lines.append(f"  memory      {format_bytes(memory.peak_bytes)} {how} {memory.process}")
+    lines += [
+        f"  {figure.name:<11} {format_figure(figure.value, figure.unit)} {figure.kind}"
+        + (f": {figure.reason}" if figure.reason else "")
+        for figure in found.figures
+    ]
     return lines + options.placement_lines(found.placement)
 
 
@@ -135,8 +144,11 @@ def _table(found: Benchmark) -> dict[str, Any]:
     return table
 
 
-def _extras(extras: Extras) -> list[str]:
-    lines = [f"  arena       {_arena(extras.arena)}", f"  energy      {_energy(extras.energy)}"]
+def _extras(extras: Extras, figures: tuple[Figure, ...]) -> list[str]:
+    lines = []
+    if not any(figure.name.startswith("arena") for figure in figures):
+        lines.append(f"  arena       {_arena(extras.arena)}")
+    lines.append(f"  energy      {_energy(extras.energy)}")
     if extras.instructions is not None:
         lines.append(f"  counted     {_count(extras.instructions)}")
     if extras.profile is not None:

@@ -54,5 +54,6 @@ def command(target: str | None, do_install: bool, as_json: bool, quiet: bool) ->
             width = max((len(row.name) for row in rows), default=0)
             for row in rows:
                 state = "works" if not row.problem else row.problem
-                click.echo(f"  {row.name:<{width}}  {state}   ({row.summary})")
+                told = row.where or row.summary
+                click.echo(f"  {row.name:<{width}}  {state}   ({told})")
     return 3 if target and any(found.problem for found in targets) else 0

@@ -75,7 +75,11 @@ def _fit(held: Fit) -> list[str]:
         lines.append(f"  cannot run  {held.problem}")
     lines += [f"  fell back   {note.item}: {note.reason}" for note in held.notes]
     placed = options.placement_lines(held.placement)
-    return [*lines, *_stays(held), *(placed[:1] if held.stays else placed)]
+    return [
+        *lines,
+        *_stays(held),
+        *(placed[: 1 + bool(held.placement.reason)] if held.stays else placed),
+    ]
 
 
 def _stays(held: Fit) -> list[str]:

@@ -17,7 +17,16 @@ from edgekit.errors import UnmeasuredError
 if TYPE_CHECKING:
     from edgekit.frameworks.isolated import Requirements
 
-__all__ = ["FIGURES", "IS_HERE", "Options", "connect", "describe", "install", "unavailable", "untimed"]
+__all__ = [
+    "FIGURES",
+    "IS_HERE",
+    "Options",
+    "connect",
+    "describe",
+    "install",
+    "unavailable",
+    "untimed",
+]
 
 IS_HERE = True
 FIGURES = True

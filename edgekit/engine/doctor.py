@@ -23,11 +23,12 @@ _EXTRA = re.compile(r"^([\w.-]+).*;.*extra == ['\"]([\w-]+)['\"]")
 
 @dataclass(frozen=True)
 class Checkup:
-    """One thing that was checked; `problem` is '' where it works."""
+    """One thing that was checked; `problem` is '' where it works, `where` what then executes."""
 
     name: str
     summary: str
     problem: str
+    where: str = ""
 
 
 def check_targets(target: str | None = None) -> tuple[Checkup, ...]:
@@ -35,7 +36,10 @@ def check_targets(target: str | None = None) -> tuple[Checkup, ...]:
     found = []
     for name in (target,) if target else toml_names("targets"):
         loaded = load_target(name)
-        found.append(Checkup(loaded.name, loaded.summary, unavailable(loaded)))
+        problem, where = unavailable(loaded), ""
+        if loaded.device is not None and not problem:
+            where = device_module(loaded.device).describe(loaded.device.options)
+        found.append(Checkup(loaded.name, loaded.summary, problem, where))
     return tuple(found)
 
 

@@ -189,9 +189,12 @@ def _unmeasured_pair(reference: Subject, result: Subject, reason: str) -> Pair:
 
 
 def unmeasured(subject: Subject, reason: str) -> Measurements:
-    """The sizes alone: what a runner that invents its outputs leaves to be measured."""
-    nothing = Latency("unmeasured", reason), Memory("unmeasured", reason), Placement((), reason)
-    return _measurements(subject, None, *nothing)
+    """The sizes alone, and what a device says of the ops: what is left where no output counts."""
+    placed = Placement((), reason)
+    if subject.device is not None:
+        placed = placement(bench_model(subject))
+    nothing = Latency("unmeasured", reason), Memory("unmeasured", reason)
+    return _measurements(subject, None, *nothing, placed)
 
 
 def judge_pair(

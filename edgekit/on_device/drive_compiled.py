@@ -9,9 +9,11 @@ away, which it keeps and why, and which plug-in compiled. Python 3.8 and numpy.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import os
 import re
+import sys
 import tempfile
 
 TYPE_CHECKING = False
@@ -40,7 +42,7 @@ _COUNTS = re.compile(
 )
 _GPU = re.compile(r"Initializing (\w+?)(?:-based)? API from graph")
 _SHAPES = re.compile(r"Shape mismatch in .*?shape:\{\w+, (\{.*?\})\} .*?shape: \{\w+, (\{.*?\})\}")
-_DYNAMIC = re.compile(r"tensor#(\d+) is a dynamic-sized tensor")
+_DYNAMIC = re.compile(r"tensor#(-?\d+) is a dynamic-sized tensor")
 _SELECTED = re.compile(r"selected (\d+) ops, from a total of (\d+) ops\. resulted in (\d+) part")
 _APPLIED = re.compile(
     r"^.*\] (\d+) compiler plugins were applied successfully: *(.*)$", re.MULTILINE
@@ -137,8 +139,8 @@ class Log:
         if "No adapters found" in self.text:
             return "no GPU is found (no adapter), or it has no Vulkan driver"
         if dynamic:
-            name = names.get(int(dynamic[1]), dynamic[1])
-            return f"the size of the tensor '{name}' is known only while the model runs"
+            name = names.get(int(dynamic[1]), "a tensor")
+            return f"the size of {name} is known only while the model runs, and it needs it before"
         return "" if self.kind == "GPU" else self._plugin_failed()
 
     def _plugin_failed(self) -> str:
@@ -241,7 +243,7 @@ class Compiled(Tflite):
         self.label = log.gpu if self._kind == "GPU" else "OpenVINO" if log.plugin else ""
         said = log.wrong
         if failure or not self.label or not log.taken:
-            said = said or log.failed(self._tensors) or failure
+            said = said or log.failed(self._named()) or failure
             said = said or f"it takes none of the model's ops{log.why()}"
         if said:
             raise RuntimeError(said)
@@ -250,6 +252,12 @@ class Compiled(Tflite):
         left = log.total - log.taken
         if strict and left:
             raise RuntimeError(f"it leaves {left} of {log.total} ops to the CPU{log.why()}")
+
+    def _named(self) -> dict[int, str]:
+        """The tensors for a sentence; -1 is one that follows from an open input."""
+        opened = [spec for spec in self.inputs if None in spec["shape"]]
+        said = [f"what follows from the open shape {s['shape']} of '{s['name']}'" for s in opened]
+        return {**{i: f"'{name}'" for i, name in self._tensors.items()}, -1: (*said, "a tensor")[0]}
 
     def ran(self) -> str:
         return "delegate"
@@ -382,15 +390,23 @@ def _codes() -> dict[int, str]:
 
 @contextlib.contextmanager
 def _heard() -> Iterator[list[str]]:
-    """What this process prints to its stderr meanwhile, libraries too, as the list's only item."""
-    heard = [""]
+    """What libraries print to stdout and stderr meanwhile, as the list's only item.
+
+    None of it may get between what run.py prints, which may be JSON.
+    """
+    heard, flush = [""], getattr(ctypes.CDLL(None), "fflush", None)
+    sys.stdout.flush()
     with tempfile.TemporaryFile() as file:
-        before = os.dup(2)
-        os.dup2(file.fileno(), 2)
+        before = [os.dup(descriptor) for descriptor in (1, 2)]
         try:
+            for descriptor in (1, 2):
+                os.dup2(file.fileno(), descriptor)
             yield heard
         finally:
-            os.dup2(before, 2)
-            os.close(before)
+            if flush:
+                flush(None)  # C has a buffer of its own.
+            for descriptor, kept in zip((1, 2), before):
+                os.dup2(kept, descriptor)
+                os.close(kept)
             file.seek(0)
             heard[0] = file.read().decode("utf-8", "replace")

@@ -5,12 +5,15 @@ The delegate's option `plugin` is a Python module that brings the provider's lib
 CUDA); all other options are the provider's own. The first session forbids the CPU. Where that fails
 because ops are left, a second one may use it; it says which ops these are, and its log says why.
 Providers that cannot start leave a session that runs all the same, on the CPU: that is an error
-here. An open batch axis becomes 1, as run.py runs sample by sample, and many compile fixed shapes
-only. Python 3.8 and numpy.
+here. A provider that is built in is profiled in a first inference of zeros, because some releases
+name few of its ops when they are asked. An open batch axis becomes 1: run.py runs sample by sample,
+and many providers compile fixed shapes only. Python 3.8 and numpy.
 """
+# ruff: noqa: B905 (in the Python of 3.8)
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -18,14 +21,14 @@ import tempfile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from edgekit.on_device.run import Fault, Onnx, load
 else:
     from run import Fault, Onnx, load
 
-__all__ = ["Plugin", "explain", "open_session", "refusals"]
+__all__ = ["Plugin", "executed", "explain", "open_session", "refusals"]
 
 _SUFFIX = "ExecutionProvider"
 _NO_CPU = "session.disable_cpu_ep_fallback"
@@ -38,17 +41,20 @@ _CHOOSES = re.compile(r"(AUTO|HETERO|MULTI|BATCH)\b")
 """Devices by which OpenVINO decides for itself where ops run, and does not say."""
 
 _LEAD = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : |^.* was false\. ?|^.*\[ERROR\] ", re.DOTALL
+    r"^.* was false\. ?|^.*\[ERROR\] (?:\[\w+\] )?|^\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL
 )
 _STYLE = re.compile(r"\x1b?\[[0-9;]*m")
-_ERROR = re.compile(r"\[ERROR\] (?:\[\w+\] )?(.+)|\[E:onnxruntime[^\]]*\] (.+)")
+_ERROR = re.compile(r"^.*\[(?:ERROR|E:onnxruntime[^\]]*)\] .+", re.MULTILINE)
+_TWICE = re.compile(r"\.\w+ node `.*")
+_KERNEL = "_kernel_time"
+_FLOATS = {"float": "float32", "double": "float64"}
 _UNIT = re.compile(
     r"failed for node `[^`]*` of type `(?P<kind>\w+)` with error code (?P<code>\d+)"
     r"|Validation FAILED for \d+ nodes in OrtNodeUnit \(\w+\) :\n"
     r"(?P<nodes>(?:\tOperator type: [^\n]*\n)+)\tREASON : (?P<reason>[^\n]*)"
     r"|(?P<passed>Validation PASSED)"
 )
-_NODE = re.compile(r"Node name: (.*) Node index: \d+$", re.MULTILINE)
+_NODE = re.compile(r"Operator type: (\w+) Node name: (.*) Node index: \d+$", re.MULTILINE)
 _WORDS = {
     "Cannot get shape": "its shape is open, and it takes fixed shapes only: compress the model "
     "with --input NAME=1x3x224x224",
@@ -77,54 +83,65 @@ class Plugin(Onnx):
 
     def __init__(self, module: Any, how: Mapping[str, Any], provider: _Provider) -> None:
         self.label = provider.label
-        self.reasons: Mapping[str, str] = {}
-        fixed = _open_batches(module, how["path"])
-        heard = _Heard()
-        try:
-            with heard:
-                self._native = provider.session(how, fixed, {_NO_CPU: "1"}, _FATAL)
-        except Exception as error:  # The errors of the runtime have no base of their own.
-            if _DISABLED not in str(error):
-                raise Fault(explain(str(error), heard.text), code=1) from None
-            self._native = self._with_cpu(provider, how, fixed)
-        native: Any = self._native
+        self.reasons: Mapping[Any, str] = {}
+        self._ran: Sequence[Any] = ()
+        with tempfile.TemporaryDirectory() as folder:
+            self._native = native = self._session(provider, how, folder)
+            self._specified(how)
+            self._ran = provider.record(native, self._zeros)
+
+    def _session(self, provider: _Provider, how: Mapping[str, Any], folder: str) -> Any:
+        """A session without the CPU or, where ops are left, one that says which."""
+        fixed, heard = _open_batches(provider.module, how["path"]), _Heard()
+        for alone in (True, False):
+            try:
+                with heard:
+                    native = provider.session(how, fixed, folder, alone=alone)
+                break
+            except Exception as error:  # The errors of the runtime have no base of their own.
+                if not alone or _DISABLED not in str(error):
+                    raise Fault(explain(str(error), heard.text), code=1) from None
         if f"{self.label}{_SUFFIX}" not in native.get_providers():
             raise Fault(f"it does not start here: {explain('', heard.text)}", code=1)
+        self.reasons = {} if alone else refusals(heard.text)
+        return native
+
+    def _specified(self, how: Mapping[str, Any]) -> None:
+        native: Any = self._native
         super(Onnx, self).__init__(
             how,
             inputs=[*map(self._spec, native.get_inputs())],
             outputs=[*map(self._spec, native.get_outputs())],
         )
 
-    def _with_cpu(self, provider: _Provider, how: Mapping[str, Any], fixed: Sequence[str]) -> Any:
-        heard = _Heard()
-        try:
-            with heard:
-                native = provider.session(how, fixed, {}, _VERBOSE)
-        except Exception as error:  # As above.
-            raise Fault(explain(str(error), heard.text), code=1) from None
-        if f"{self.label}{_SUFFIX}" not in native.get_providers():
-            raise Fault(f"it does not start here: {explain('', heard.text)}", code=1)
-        self.reasons = refusals(heard.text)
-        return native
-
     def placement(self) -> tuple[list[list[Any]], str]:
-        """To which provider the session gave each op of the model, after it rewrote the graph."""
+        """To which provider the session gave each op of the model, after it rewrote the graph.
+
+        What ran is another list, in which a part that was compiled is a single op: the longer one.
+        """
         try:
             parts = self._native.get_provider_graph_assignment_info()
         except Exception as error:  # Releases before 1.24, and .ort files.
             return [], f"this ONNX Runtime does not say: {explain(str(error), '')}"
-        placed = [(re.sub(f"{_SUFFIX}$", "", p.ep_name), n) for p in parts for n in p.get_nodes()]
+        placed = [
+            (re.sub(f"{_SUFFIX}$", "", part.ep_name), node.op_type, node.name, "unknown")
+            for part in parts
+            for node in part.get_nodes()
+        ]
+        seen = self._ran if len(self._ran) > len(placed) else placed
         return [
-            [number, node.op_type, where, "unknown", self._reason(node, where)]
-            for number, (where, node) in enumerate(placed)
+            [number, kind, where, dtype, self._reason(where, kind, name)]
+            for number, (where, kind, name, dtype) in enumerate(seen)
         ], ""
 
-    def _reason(self, node: Any, where: str) -> str:
-        if where == self.label:
-            return ""
+    def _reason(self, where: str, kind: str, name: str) -> str:
         unsaid = f"{self.label} did not take it (the runtime gives no reason)"
-        return str(self.reasons.get(node.name) or unsaid)
+        return "" if where == self.label else self.reasons.get((kind, name), unsaid)
+
+    def _zeros(self) -> dict[str, Any]:
+        sizes = [[size or 1 for size in spec["shape"]] for spec in self.inputs]
+        kinds = [spec["dtype"] for spec in self.inputs]
+        return {name: self.np.zeros(*one) for name, *one in zip(self._in, sizes, kinds)}
 
 
 class _Provider:
@@ -135,7 +152,7 @@ class _Provider:
     """
 
     def __init__(self, module: Any, library: str, plugin: str, options: Mapping[str, str]) -> None:
-        self._module, self._options, self._devices = module, options, []
+        self.module, self._options, self._devices = module, options, []
         wanted = re.sub(f"{_SUFFIX}$", "", library)
         if _CHOOSES.match(options.get("device_type", "")):
             what = (
@@ -168,7 +185,7 @@ class _Provider:
         if not self._of(name):
             try:
                 with heard:
-                    self._module.register_execution_provider_library(name, path)
+                    self.module.register_execution_provider_library(name, path)
             except Exception as error:  # Not one of its own, or of another version.
                 said = explain(str(error), heard.text)
                 raise Fault(
@@ -180,26 +197,39 @@ class _Provider:
         return found
 
     def _of(self, name: str) -> list[Any]:
-        devices = [one for one in self._module.get_ep_devices() if one.ep_name == name]
+        devices = [one for one in self.module.get_ep_devices() if one.ep_name == name]
         return sorted(devices, key=lambda one: -int(getattr(one.device.type, "value", 0)))
 
     def session(
-        self, how: Mapping[str, Any], fixed: Sequence[str], entries: Mapping[str, str], log: int
+        self, how: Mapping[str, Any], fixed: Sequence[str], folder: str, *, alone: bool
     ) -> Any:
-        """A session with this provider alone, and the CPU where `entries` do not forbid it."""
-        options = _options(self._module, how, log)
+        """A session with this provider alone, or with the CPU and a log of why it is needed."""
+        options = _options(self.module, how)
+        options.log_severity_level = _FATAL if alone else _VERBOSE
+        options.add_session_config_entry(_NO_CPU, "1" if alone else "0")
         for name in fixed:
             options.add_free_dimension_override_by_name(name, 1)
-        for key, value in entries.items():
-            options.add_session_config_entry(key, value)
-        given: dict[str, Any] = {
-            "enable_fallback": 0
-        }  # Python's own, which starts anew on the CPU.
+        given: dict[str, Any] = {"enable_fallback": 0}  # Python's own: a new start on the CPU.
         if self._devices:
             options.add_provider_for_devices(self._devices[:1], dict(self._options))
         else:
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(folder, "profile")
             given["providers"] = [(f"{self.label}{_SUFFIX}", dict(self._options))]
-        return self._module.InferenceSession(how["path"], options, **given)
+        return self.module.InferenceSession(how["path"], options, **given)
+
+    def record(self, native: Any, zeros: Callable[[], Any]) -> list[Any]:
+        """What ran where in an inference; it ends the profiling, so that no other one is slowed."""
+        if self._devices:
+            return []
+        try:
+            native.run(None, zeros())
+            is_known = True
+        except Exception:  # An open size that is not 1, or zeros are no values for it.
+            is_known = False
+        with open(native.end_profiling(), encoding="utf-8") as file:
+            events = json.load(file) if is_known else []
+        return executed(events)
 
 
 class _Heard:
@@ -228,31 +258,45 @@ class _Heard:
 
 def explain(error: str, log: str) -> str:
     """Half a sentence: what the runtime raised or, without that, the last error that it printed."""
-    said = _LEAD.sub("", error.strip())
-    if not said:
-        found = [match.group(1) or match.group(2) for match in _ERROR.finditer(log)]
-        said = found[-1] if found else "it gives no reason"
+    found = _ERROR.findall(log)
+    said = _LEAD.sub("", error.strip() or (found[-1] if found else "it gives no reason"))
     return re.sub(r"\s+", " ", said).strip().rstrip(".")[:300]
 
 
-def refusals(log: str) -> dict[str, str]:
-    """Why ops were not taken, by their names, as QNN's provider prints it for each group of ops."""
+def refusals(log: str) -> dict[tuple[str, str], str]:
+    """Why ops were not taken, by (kind, name), as QNN's provider prints it for a group of ops."""
     found, code = {}, ""
     for match in _UNIT.finditer(log):
         if match.group("kind"):
             code = f"its {match.group('kind')} does not take these types or shapes "
             code += f"(QNN's error {match.group('code')})"
             continue
-        for name in _NODE.findall(match.group("nodes") or ""):
-            said = match.group("reason").strip()
-            found[name] = code or _WORDS.get(said, said.rstrip("."))
+        for node in _NODE.findall(match.group("nodes") or ""):
+            said = _TWICE.sub("", match.group("reason").strip())
+            found[node] = code or _WORDS.get(said, said.rstrip("."))
         code = ""
     return found
 
 
-def _options(module: Any, how: Mapping[str, Any], log: int) -> Any:
+def executed(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """(where, kind, name, dtype) of every op that a profile has, once each; copies are no ops."""
+    found = {}
+    for event in events:
+        is_kernel = event.get("cat") == "Node" and event["name"].endswith(_KERNEL)
+        if is_kernel and not event["args"]["op_name"].startswith("Memcpy"):
+            args, name = event["args"], event["name"][: -len(_KERNEL)]
+            sides = (args.get(f"{side}_type_shape", ())[:1] for side in ("input", "output"))
+            dtypes = [_FLOATS.get(dtype, dtype) for side in sides for one in side for dtype in one]
+            dtype = " to ".join(dict.fromkeys(dtypes)) or "unknown"
+            where = re.sub(f"{_SUFFIX}$", "", args["provider"])
+            kind = args["op_name"]
+            found[name, kind, args.get("node_index")] = (where, kind, name, dtype)
+    return [*found.values()]
+
+
+def _options(module: Any, how: Mapping[str, Any]) -> Any:
     options = module.SessionOptions()
-    options.log_severity_level, options.use_deterministic_compute = log, True
+    options.use_deterministic_compute = True
     options.intra_op_num_threads, options.inter_op_num_threads = how["threads"], 1
     level = str(how["optimization"]).upper()
     level = "ORT_DISABLE_ALL" if level in ("NONE", "DISABLED") else f"ORT_ENABLE_{level}"

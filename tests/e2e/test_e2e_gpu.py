@@ -168,10 +168,8 @@ def test_a_stride_that_a_gpu_computes_wrongly_is_refused(tmp_path: Path) -> None
         return
     assert "and so would compute wrong values" in failed[0].reason
     assert np.array_equal(found, on_cpu(path, x)[0]), "the CPU computed"
-    code = edgekit("inspect", path, "--target", NAME, "--strict").code
     said = edgekit("inspect", path, "--target", NAME).out
     assert "fell back   GPU: it makes the output of a convolution {1, 8, 8, 1, 4} where" in said
-    assert code in (0, 1)
 
 
 def test_an_adapter_that_is_not_there_is_no_silent_cpu(
@@ -191,6 +189,7 @@ def test_an_adapter_that_is_not_there_is_no_silent_cpu(
     assert found.code in (1, 2), found.err
 
 
+@pytest.mark.slow
 def test_a_bundle_proves_itself_on_the_gpu_and_is_not_timed(
     tiny_float: Path, tmp_path: Path
 ) -> None:

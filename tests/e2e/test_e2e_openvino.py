@@ -116,6 +116,7 @@ def test_a_plug_in_that_fails_is_no_silent_cpu(tiny_float: Path, x: Any) -> None
     assert {op.where for op in placed.ops} <= {"CPU", "XNNPACK"}
 
 
+@pytest.mark.slow
 def test_a_bundle_proves_itself(tiny_float: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "tiny.ekb"
     made = edgekit("bundle", tiny_float, "--target", NAME, "--out", bundle)

@@ -5,6 +5,7 @@ The logs are those of ai-edge-litert 2.3.0; the real one: tests/e2e/test_e2e_gpu
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -107,6 +108,7 @@ def opened(drive: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Opener:
         def from_file(path: str, **given: Any) -> Any:
             asked.update(given)
             os.write(2, log.encode())
+            ctypes.CDLL(None).printf(b"said by C, which keeps it for a while")
             if error:
                 raise RuntimeError(error)
             return SimpleNamespace(
@@ -150,7 +152,7 @@ class TestGpu:
         (found,) = session.run([np.zeros((2, *session.inputs[0]["shape"][1:]), np.float32)])
         assert found.shape == (2, *session.outputs[0]["shape"][1:])
         assert session.repeat()()[0].dtype == np.float32
-        assert capfd.readouterr().err == "", "the log is read, and not shown"
+        assert capfd.readouterr() == ("", ""), "the log is read, and not shown"
         options = session.asked["options"]
         assert (options.wanted, options.cpu.num_threads) == (Accelerator.GPU | Accelerator.CPU, 2)
         assert options.gpu_options.enforce_f32
@@ -183,8 +185,15 @@ class TestGpu:
 
     def test_a_size_known_only_while_it_runs(self, opened: Opener) -> None:
         log = "WARNING: ... dynamic-sized tensors (tensor#0 is a dynamic-sized tensor).\n"
-        with pytest.raises(RuntimeError, match="the tensor 'serving_default_image:0' is known"):
+        with pytest.raises(RuntimeError, match="size of 'serving_default_image:0' is known"):
             opened(log, error="x")
+        with pytest.raises(RuntimeError, match="the size of a tensor is known only"):
+            opened(log.replace("#0", "#-1"), error="x")
+
+    def test_an_open_batch(self, drive: ModuleType) -> None:
+        spec = {"name": "x", "shape": [None, 3]}
+        named = drive.Compiled._named(SimpleNamespace(inputs=[spec], _tensors={0: "t"}))
+        assert named == {0: "'t'", -1: "what follows from the open shape [None, 3] of 'x'"}
 
     def test_not_all_and_it_does_not_say_what(self, opened: Opener) -> None:
         with pytest.raises(RuntimeError, match="said not to take the whole model"):

@@ -31,8 +31,8 @@ def build(sources: Sources, folder: Path, *flags: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in sources.files.items():
         (folder / name).write_bytes(content)
-    shutil.copy(Path(__file__).parent / "main.c", folder)
-    files = sorted(name for name in (*sources.files, "main.c") if name.endswith(".c"))
+    shutil.copy(Path(__file__).parent / "mcu_main.c", folder)
+    files = sorted(name for name in (*sources.files, "mcu_main.c") if name.endswith(".c"))
     defines = (
         f"-DINPUT_BYTES={sizes(sources.inputs)}",
         f"-DOUTPUT_BYTES={sizes(sources.outputs)}",
