@@ -36,7 +36,7 @@ def lines(found: Matrix) -> list[str]:
         "",
         *table,
         "",
-        *(f"{row.target}: {_about(row)}" for row in found.rows),
+        *(line for row in found.rows for line in (f"{row.target}: {_about(row)}", *_fell(row))),
     ]
 
 
@@ -82,6 +82,12 @@ def latency(row: Row) -> str:
         return "-"
     told = "~" if row.latency_note.startswith("estimated") else ""
     return told + format_nanoseconds(row.median_ns)
+
+
+def _fell(row: Row) -> list[str]:
+    """What did not run where it was to run, a line each."""
+    broken = [f"  FAIL {v.metric}: {v.reason}" for v in row.verdicts if v.status == "fail"]
+    return [*broken, *(f"  {note.what}: {note.item}: {note.reason}" for note in row.notes)]
 
 
 def _about(row: Row) -> str:

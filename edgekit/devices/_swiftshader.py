@@ -135,12 +135,7 @@ def _make(folder: Path, bar: Any, lock: IO[str]) -> None:
 def _download(work: Path, run: Runner) -> Path:
     """The one package without what it needs: a browser is not to be run."""
     suite = _sysroot_debian.Suite(_SUITE, _ARCHITECTURES[platform.machine()])
-    archive = _sysroot_debian._archive()
-    assert archive is not None, "problem() was asked before"
-    options = _sysroot_debian._options(suite, archive, work / "apt")
-    run(["apt-get", *options, "-qq", "update"])
-    run(["apt-get", *options, "-qq", "download", _PACKAGE])
-    found = sorted(work.glob(f"{_PACKAGE}_*.deb"))
+    found = _sysroot_debian.download_alone(suite, _PACKAGE, work, run)
     if not found:
         raise UsageError(f"{_WHAT} could not be made: apt-get downloaded no {_PACKAGE}")
     return found[0]

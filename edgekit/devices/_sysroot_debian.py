@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgekit.devices._sysroot_run import Runner
 
-__all__ = ["VARIABLE", "Suite", "download", "extract", "problem"]
+__all__ = ["VARIABLE", "Suite", "download", "download_alone", "extract", "problem"]
 
 VARIABLE = "EDGEKIT_DEBIAN"
 """The environment variable that names an archive of Debian, for systems that use another one."""
@@ -88,6 +88,20 @@ def download(suite: Suite, packages: tuple[str, ...], folder: Path, run: Runner)
     run(["apt-get", *options, "-qq", "update"])
     run(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
     return sorted((folder / "archives").glob("*.deb"))
+
+
+def download_alone(suite: Suite, package: str, folder: Path, run: Runner) -> list[Path]:
+    """Downloads one package without what it needs, into the folder in which `run` runs.
+
+    Raises:
+        UsageError: the archive cannot be reached, or has no such package.
+    """
+    archive = _archive()
+    assert archive is not None, "problem() was asked before"
+    options = _options(suite, archive, folder / "apt")
+    run(["apt-get", *options, "-qq", "update"])
+    run(["apt-get", *options, "-qq", "download", package])
+    return sorted(folder.glob(f"{package}_*.deb"))
 
 
 def extract(package: Path, root: Path, run: Runner) -> None:

@@ -1,4 +1,4 @@
-"""This machine's GPU through Vulkan; where there is none, SwiftShader, which emulates one."""
+"""This machine's GPU through Vulkan, or SwiftShader, which emulates one."""
 
 from __future__ import annotations
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from edgekit.core import catalog
 from edgekit.core.artifact import Artifact, TensorSpec
 from edgekit.core.data import Judgement
+from edgekit.core.limits import Verdict, worst
 from edgekit.core.measurement import Figure, Latency, Memory
+from edgekit.core.notes import Note
 from edgekit.core.target import Target, load_target
 from edgekit.engine.bench import compare_latency, measure_latency, measure_memory
 from edgekit.engine.bundle_write import drivers_of
@@ -22,6 +24,7 @@ from edgekit.engine.bundles import Bundle, is_bundle, open_bundle
 from edgekit.engine.bundling import selftest_on
 from edgekit.engine.compress import DataRequest, open_for
 from edgekit.engine.device_session import delegates_of, device_module
+from edgekit.engine.fallbacks import fallback_notes, share_verdicts
 from edgekit.engine.figures import with_figures
 from edgekit.engine.measure import (
     KnownOutputs,
@@ -59,7 +62,8 @@ class Row:
     value of the output. `reference_lsb` is the largest difference of the reference kernels there to
     those here, over the golden samples: 0 where they are the same. `selftest` is what the bundle
     says of itself there, '' where it is in order. `latency_ratio` is to the first target that is
-    timed on this machine.
+    timed on this machine. `notes` say what did not run where it was to run, `verdicts` whether that
+    breaks the target's limit.
     """
 
     target: str
@@ -79,6 +83,8 @@ class Row:
     memory: Memory | None = None
     placement: Mapping[str, int] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
+    notes: tuple[Note, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,8 @@ class Matrix:
 
     @property
     def exit_code(self) -> int:
-        """1 where a bundle does not prove itself, 3 where a target could not be run, else 0."""
-        if any(row.selftest for row in self.rows):
+        """1 where a bundle does not prove itself or ops fell back, 3 where one could not be run."""
+        if any(row.selftest or worst(row.verdicts) == "fail" for row in self.rows):
             return 1
         return 3 if any(row.problem for row in self.rows) else 0
 
@@ -210,6 +216,8 @@ def _row(target: Target, shared: _Shared) -> Row:
         max_relative=differences.relative,
         reference_lsb=reference_lsb,
         selftest=selftest,
+        notes=fallback_notes(target, placed),
+        verdicts=share_verdicts(target, placed),
         placement=dict(Counter(op.where for op in placed.ops)),
     )
 

@@ -184,8 +184,8 @@ class Graph:
         problem = _unfit(tensor) or ("a constant" if tensor.is_constant else "")
         if problem:
             raise UsageError(
-                f"{self.where}: the {role} '{tensor.name}' has {problem}, where generated C "
-                "has computed int8",
+                f"{self.where}: the {role} '{tensor.name}' has {problem}, where "
+                "generated C has computed int8",
                 hint=INT8_HINT,
             )
         assert tensor.quantization is not None
@@ -228,5 +228,5 @@ def _unfit(tensor: Tensor) -> str:
     if len(tensor.shape) > _MOST_RANK or min(tensor.shape, default=1) < 1:
         return f"the shape {list(tensor.shape)}"
     if math.prod(tensor.shape) > _MOST_BYTES:
-        return f"{math.prod(tensor.shape)} elements, too many for a microcontroller,"
+        return f"{math.prod(tensor.shape)} elements (too many for a microcontroller)"
     return ""

@@ -106,6 +106,12 @@ def _roots(graph: Graph, nodes: Sequence[Node]) -> dict[int, int]:
             is_view = node.kind in VIEWS and node.has_input(0)
             seen = node.operation.inputs[0] if is_view else index
             roots[index] = roots.get(seen, seen)
+    for index in graph.subgraph.outputs:
+        if index not in roots:
+            raise UsageError(
+                f"{graph.where}: no op makes the output '{graph.tensors[index].name}'",
+                hint="the file is damaged",
+            )
     return roots
 
 

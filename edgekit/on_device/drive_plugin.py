@@ -3,7 +3,8 @@
 The delegate's option `plugin` is a Python module that brings the provider's library
 (onnxruntime_qnn), or '' where this build of ONNX Runtime has the provider within (OpenVINO, WebGpu,
 CUDA); all other options are the provider's own. The first session forbids the CPU. Where that fails
-because ops are left, a second one may use it; it says which ops these are, and its log says why.
+because ops are left, a second one may use it, and its log says why; the third one is as silent as
+the first.
 Providers that cannot start leave a session that runs all the same, on the CPU: that is an error
 here. A provider that is built in is profiled in a first inference of zeros, because some releases
 name few of its ops when they are asked. An open batch axis becomes 1: run.py runs sample by sample,
@@ -34,14 +35,18 @@ _SUFFIX = "ExecutionProvider"
 _NO_CPU = "session.disable_cpu_ep_fallback"
 _DISABLED = "fallback to CPU EP has been explicitly disabled"
 _VERBOSE, _FATAL = 0, 4
+_WAYS = ((True, _FATAL), (False, _VERBOSE), (False, _FATAL))
+"""Whether the provider is alone, and the log: the second one talks in each inference."""
 _LOG_BYTES = 2**26
 _MOST_OPS = 4
 _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_WHEELS = ("CUDA", "Tensorrt")
 _CHOOSES = re.compile(r"(AUTO|HETERO|MULTI|BATCH)\b")
 """Devices by which OpenVINO decides for itself where ops run, and does not say."""
 
 _LEAD = re.compile(
-    r"^.* was false\. ?|^.*\[ERROR\] (?:\[\w+\] )?|^\[ONNXRuntimeError\] : \d+ : \w+ : ", re.DOTALL
+    r"^.* was false\. ?|^.*\[ERROR\] (?:\[\w+\] )?|^.*\[ONNXRuntimeError\] : \d+ : \w+ : ",
+    re.DOTALL,
 )
 _STYLE = re.compile(r"\x1b?\[[0-9;]*m")
 _ERROR = re.compile(r"^.*\[(?:ERROR|E:onnxruntime[^\]]*)\] .+", re.MULTILINE)
@@ -88,22 +93,26 @@ class Plugin(Onnx):
         with tempfile.TemporaryDirectory() as folder:
             self._native = native = self._session(provider, how, folder)
             self._specified(how)
-            self._ran = provider.record(native, self._zeros)
+            with _Heard():
+                self._ran = provider.record(native, self._zeros)
 
     def _session(self, provider: _Provider, how: Mapping[str, Any], folder: str) -> Any:
         """A session without the CPU or, where ops are left, one that says which."""
-        fixed, heard = _open_batches(provider.module, how["path"]), _Heard()
-        for alone in (True, False):
+        native, fixed = None, _open_batches(provider.module, how["path"])
+        for alone, log in _WAYS:
+            heard = _Heard()
             try:
                 with heard:
-                    native = provider.session(how, fixed, folder, alone=alone)
-                break
+                    native = provider.session(how, fixed, folder, alone=alone, log=log)
             except Exception as error:  # The errors of the runtime have no base of their own.
-                if not alone or _DISABLED not in str(error):
-                    raise Fault(explain(str(error), heard.text), code=1) from None
-        if f"{self.label}{_SUFFIX}" not in native.get_providers():
-            raise Fault(f"it does not start here: {explain('', heard.text)}", code=1)
-        self.reasons = {} if alone else refusals(heard.text)
+                if alone and _DISABLED in str(error):
+                    continue
+                raise Fault(explain(str(error), heard.text), code=1) from None
+            if f"{self.label}{_SUFFIX}" not in native.get_providers():
+                raise Fault(f"it does not start here: {explain('', heard.text)}", code=1)
+            self.reasons = self.reasons or refusals(heard.text)
+            if alone:
+                break
         return native
 
     def _specified(self, how: Mapping[str, Any]) -> None:
@@ -201,11 +210,11 @@ class _Provider:
         return sorted(devices, key=lambda one: -int(getattr(one.device.type, "value", 0)))
 
     def session(
-        self, how: Mapping[str, Any], fixed: Sequence[str], folder: str, *, alone: bool
+        self, how: Mapping[str, Any], fixed: Sequence[str], folder: str, *, alone: bool, log: int
     ) -> Any:
-        """A session with this provider alone, or with the CPU and a log of why it is needed."""
+        """A session with this provider alone, or also with the CPU."""
         options = _options(self.module, how)
-        options.log_severity_level = _FATAL if alone else _VERBOSE
+        options.log_severity_level = log
         options.add_session_config_entry(_NO_CPU, "1" if alone else "0")
         for name in fixed:
             options.add_free_dimension_override_by_name(name, 1)
@@ -213,6 +222,8 @@ class _Provider:
         if self._devices:
             options.add_provider_for_devices(self._devices[:1], dict(self._options))
         else:
+            if self.label in _WHEELS and hasattr(self.module, "preload_dlls"):
+                self.module.preload_dlls()  # NVIDIA's wheels lie where no loader looks.
             options.enable_profiling = True
             options.profile_file_prefix = os.path.join(folder, "profile")
             given["providers"] = [(f"{self.label}{_SUFFIX}", dict(self._options))]

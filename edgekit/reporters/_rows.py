@@ -223,13 +223,17 @@ def _threads(before: Latency, after: Latency) -> str:
 def _memory(before: Memory, after: Memory) -> Row:
     if after.kind == "unmeasured":
         return Row("memory", "memory", missing=clean(after.reason, most=200))
+    is_process = "process" in after.process or not after.process
     remark = "peak of a process that runs only this model"
+    if not is_process:  # What the target itself says: an arena, or the RAM of a firmware.
+        remark = clean(after.process, most=200)
+    alike = before.kind == after.kind and ("process" in before.process) == is_process
     return Row(
         "memory",
         "memory",
         _value(before.peak_bytes, before.kind, format_bytes),
         _value(after.peak_bytes, after.kind, format_bytes),
-        _ratio(before.peak_bytes, after.peak_bytes) if before.kind == after.kind else "",
+        _ratio(before.peak_bytes, after.peak_bytes) if alike else "",
         tail=_with_reason(remark, after.kind, after.reason),
     )
 

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,26 @@ class TestDevice:
         out, err = open_link.start(["run.py"]).communicate(timeout=60)
         open_link.close()
         assert (out.decode().split(), err) == ([str(made / "bin"), "1"], b"")
+
+    def test_it_sees_the_variables_of_the_target(self, made: Path, tmp_path: Path) -> None:
+        options = replace(TINY, variables={"ONEDNN_MAX_CPU_ISA": "AVX2"}, untimed="emulated")
+        assert environment.untimed(options) == "emulated"
+        assert environment.untimed(TINY) == ""
+        open_link = environment.connect(options)
+        text = "import os\nprint(os.environ['ONEDNN_MAX_CPU_ISA'])"
+        open_link.put({"run.py": script(tmp_path, text)})
+        out, _ = open_link.start(["run.py"]).communicate(timeout=60)
+        open_link.close()
+        assert out == b"AVX2\n"
+        with pytest.raises(ValueError, match="'PATH=x' is no name of an environment variable"):
+            replace(TINY, variables={"PATH=x": "1"})
+
+    def test_what_the_machine_lacks_is_said_before_any_download(self, tmp_path: Path) -> None:
+        options = replace(TINY, needs=(str(tmp_path / "nvidia0"),), needs_reason="no NVIDIA GPU")
+        assert environment.unavailable(options) == "no NVIDIA GPU"
+        assert "nvidia0 is there" in environment.unavailable(replace(options, needs_reason=""))
+        (tmp_path / "nvidia0").touch()
+        assert "NVIDIA" not in environment.unavailable(options)
 
     def test_one_whose_python_is_gone_is_not_there(self, made: Path) -> None:
         (made / "bin" / "python").unlink()

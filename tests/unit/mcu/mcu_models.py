@@ -96,7 +96,8 @@ def write_cases(path: Path, cases: Sequence[Case]) -> Path:
     tensors: list[T] = []
     ops, inputs, outputs = [], [], []
     for number, item in enumerate(cases):
-        own = [_renamed(tensor, number) for tensor in (*item.tensors, item.output)]
+        output = replace(item.output, name="y")
+        own = [_renamed(tensor, number) for tensor in (*item.tensors, output)]
         tensors += [tensor for tensor in own if tensor.name]
         ops.append(_op(item, own))
         inputs += [tensor.name for tensor in own[:-1] if tensor.name and tensor.values is None]

@@ -65,12 +65,12 @@ def test_conv_2d(tmp_path: Path) -> None:
     check(tmp_path, cases)
 
 
-def test_conv_2d_with_groups_without_bias_one_scale_and_two_samples_at_once(tmp_path: Path) -> None:
-    (filters, _) = weights(random(1, 6, 2, 2, 2), 0.004)
+def test_conv_2d_with_groups_one_scale_and_two_samples_at_once(tmp_path: Path) -> None:
+    tensors = weights(random(1, 6, 2, 2, 2), 0.004)
     cases = [
         case(
             "CONV_2D",
-            [T("x", (2, 5, 5, 4), 0.05, 127), filters, T("", ())],
+            [T("x", (2, 5, 5, 4), 0.05, 127), *tensors],
             T("y", (2, 3, 5, 6), 0.04, -128),
             padding=SAME,
             strideH=2,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit.core.data import Judgement, Score
 from edgekit.core.limits import Verdict
-from edgekit.core.measurement import Latency
+from edgekit.core.measurement import Figure, Latency, Memory
 from edgekit.core.notes import Note
 from edgekit.core.report import Report
 from edgekit.core.runner import OpPlacement, Placement
@@ -194,3 +194,27 @@ def test_escape_codes_in_a_note_do_not_reach_the_terminal(report: Report) -> Non
     assert terminal.render(hostile).splitlines()[-1] == (
         "  note: skipped \ufffd[2Jlayer\ufffd: \ufffd why"
     )
+
+
+def test_figures_of_the_target_have_their_kind_and_their_source(report: Report) -> None:
+    figures = (
+        Figure("NPU cycles", 18_801, "cycles", "estimated", "a compiler, 500 MHz"),
+        Figure("flash", 22_400, "bytes", "measured", "code and constants"),
+    )
+    own = replace(report.result, figures=figures)
+    told = replace(report, result=own)
+    assert line(told, "NPU cycles").split("~")[1].split("  ")[0] == "18,801"
+    assert line(told, "NPU cycles").endswith("(estimated: a compiler, 500 MHz)")
+    assert line(told, "flash").endswith("(code and constants)")
+    assert "22.4 kB" in line(told, "flash")
+    before = replace(report.reference, figures=(replace(figures[1], value=11_200),))
+    assert "2.00x" in line(replace(told, reference=before), "flash")
+
+
+def test_memory_that_is_none_of_a_process_gets_no_ratio(report: Report) -> None:
+    memory = Memory("measured", peak_bytes=1_500, process="RAM and stack, in an emulator")
+    told = replace(report, result=replace(report.result, memory=memory))
+    assert line(told, "memory").split() == [
+        *("memory", "44.1", "MB", "1.50", "kB"),
+        *("RAM", "and", "stack,", "in", "an", "emulator"),
+    ]
