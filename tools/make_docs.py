@@ -17,9 +17,7 @@ from edgekit.core.schema import option_fields
 from edgekit.core.target import load_target
 
 ROOT = Path(__file__).resolve().parent.parent
-SUFFIXES = {
-    name: catalog.load("formats", name).SUFFIXES[0] for name in catalog.names("formats")
-}
+SUFFIXES = {name: catalog.load("formats", name).SUFFIXES[0] for name in catalog.names("formats")}
 HEAD = "<!-- Written by tools/make_docs.py; `make docs` renews it. -->\n"
 
 

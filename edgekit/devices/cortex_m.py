@@ -1,4 +1,4 @@
-"""A Cortex-M microcontroller emulated here, with C that is generated and built for it."""
+"""A Cortex-M microcontroller, emulated here, which runs C that is made for it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgekit.core.artifact import Quantization, TensorSpec
 from edgekit.errors import UsageError
+from edgekit.frameworks._tflite_parse import damage_is_an_error
 from edgekit.mcu._arena import Lifetime, plan
 from edgekit.mcu._code import Code
 from edgekit.mcu._graph import Activation, Graph, Node, read_graph
@@ -48,8 +49,9 @@ def generate(path: Path) -> Sources:
     roots = _roots(graph, nodes)
     offsets, arena_bytes = _offsets(graph, nodes, roots)
     code = Code(graph, {i: f"ek_arena + {offsets[r]}" for i, r in roots.items() if r in offsets})
-    for node in nodes:
-        _emit(node, code)
+    with damage_is_an_error(graph.where):
+        for node in nodes:
+            _emit(node, code)
     texts = {
         "ek_model.h": header_text(arena_bytes, inputs, outputs),
         "ek_model.c": model_text(code, inputs, outputs),

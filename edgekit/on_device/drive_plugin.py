@@ -3,12 +3,11 @@
 The delegate's option `plugin` is a Python module that brings the provider's library
 (onnxruntime_qnn), or '' where this build of ONNX Runtime has the provider within (OpenVINO, WebGpu,
 CUDA); all other options are the provider's own. The first session forbids the CPU. Where that fails
-because ops are left, a second one may use it, and its log says why; the third one is as silent as
-the first.
-Providers that cannot start leave a session that runs all the same, on the CPU: that is an error
-here. A provider that is built in is profiled in a first inference of zeros, because some releases
-name few of its ops when they are asked. An open batch axis becomes 1: run.py runs sample by sample,
-and many providers compile fixed shapes only. Python 3.8 and numpy.
+because ops are left, a second one may use it, and its log says why; the third is as silent as the
+first. Providers that cannot start leave a session that runs all the same, on the CPU: that is an
+error here. A provider that is built in is profiled in a first inference of zeros, because some
+releases name few of its ops when they are asked. An open batch axis becomes 1: run.py runs sample
+by sample, and many providers compile fixed shapes only. Python 3.8 and numpy.
 """
 # ruff: noqa: B905 (in the Python of 3.8)
 

@@ -14,6 +14,12 @@ from support import edgekit
 
 pytestmark = [needs_emulator, pytest.mark.tensorflow]
 
+RECIPE = """
+summary = "Eight-bit integers, without a promise on time, which no emulator has"
+[[technique]]
+name = "quantize"
+scheme = "int8"
+"""
 SMALL = """
 summary = "A chip with hardly any memory"
 inherit = "mcu-cortex-m4"
@@ -23,13 +29,17 @@ inherit = "mcu-cortex-m4"
 
 
 @pytest.fixture(scope="module")
-def compressed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
-    """What `compress` leaves of the zoo's smallest model for a Cortex-M4."""
-    out = tmp_path_factory.mktemp("mcu") / "out"
+def compressed(
+    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path, tiny_keras: Path
+) -> Path:
+    """What `compress` leaves of the zoo's smallest model, untrained, for a Cortex-M4."""
+    folder = tmp_path_factory.mktemp("mcu")
+    recipe, out = folder / "recipe.toml", folder / "out"
+    recipe.write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKIT_CACHE", str(shared_cache))
         made = edgekit(
-            *("compress", "zoo:digits-cnn", "--recipe", "int8", "--target", "mcu-cortex-m4"),
+            *("compress", tiny_keras, "--recipe", recipe, "--target", "mcu-cortex-m4"),
             *("--data", "digits", "--out", out),
         )
     assert made.code == 0, made.out + made.err
@@ -89,7 +99,7 @@ def test_the_same_sample_takes_the_same_instructions(compressed: Path) -> None:
 def test_inspect_says_what_the_target_takes(compressed: Path) -> None:
     found = edgekit("inspect", compressed / "model.tflite", "--target", "mcu-cortex-m4")
     assert found.code == 0, found.out + found.err
-    assert "8 of 8 ops int8, Cortex-M4 8" in found.out
+    assert "placement   Cortex-M4 8" in found.out
 
 
 @pytest.mark.parametrize(("name", "size"), [("flash", "8 KiB"), ("ram", "1 KiB")])
@@ -106,8 +116,7 @@ def test_a_chip_that_is_too_small_says_how_much_is_needed(
     assert "and the target has" in said.out
     ran = edgekit("bench", model, "--target", target)
     assert ran.code in (1, 3)
-    assert ran.err.count("error:") == 1
-    assert f"kB of {what}" in ran.err
+    assert f"kB of {what}" in ran.out + ran.err
 
 
 def test_a_float_model_is_refused_before_any_work(tiny_float: Path) -> None:
@@ -116,7 +125,7 @@ def test_a_float_model_is_refused_before_any_work(tiny_float: Path) -> None:
     assert "works on float32; the target takes int8, int32" in found.out
     ran = edgekit("bench", tiny_float, "--target", "mcu-cortex-m4")
     assert ran.code in (1, 2, 3)
-    assert ran.err.count("error:") == 1
+    assert "has float32, where generated C" in ran.out + ran.err
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

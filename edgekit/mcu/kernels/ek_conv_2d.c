@@ -1,14 +1,6 @@
 /* CONV_2D: where the filter's columns lie side by side in the image, a whole row is one run. */
 #include "ek_kernels.h"
 
-static int32_t dot(const int8_t *a, const int8_t *weights, int32_t size, int32_t offset) {
-    int32_t sum = 0;
-    for (int32_t i = 0; i < size; i++) {
-        sum += weights[i] * (a[i] + offset);
-    }
-    return sum;
-}
-
 static void pixel(
     const EkConv2d *op, const int8_t *image, int32_t top, int32_t left, int8_t *output) {
     const EkSpan rows = ek_span(top, op->input_height, op->filter_height, op->dilation_height);
@@ -30,7 +22,7 @@ static void pixel(
                 ((channel * op->filter_height + row) * op->filter_width + columns.first) * depth;
             from += channel / per_group * depth;
             for (int32_t i = 0; i < runs; i++) {
-                sum += dot(from + i * jump, weights + i * depth, run, op->input_offset);
+                sum += ek_dot(from + i * jump, op->input_offset, weights + i * depth, 0, run);
             }
         }
         sum = ek_multiply(sum, op->multipliers[channel], op->shifts[channel]);

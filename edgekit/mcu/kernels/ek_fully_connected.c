@@ -16,9 +16,8 @@ void ek_fully_connected(const EkFullyConnected *op, const int8_t *input, int8_t 
         const int8_t *weights = op->weights;
         for (int32_t channel = 0; channel < op->output_depth; channel++) {
             int32_t sum = op->biases[channel];
-            for (int32_t i = 0; i < op->input_depth; i++) {
-                sum += (weights[i] + op->weights_offset) * (input[i] + op->input_offset);
-            }
+            sum += ek_dot(
+                input, op->input_offset, weights, op->weights_offset, op->input_depth);
             weights += op->input_depth;
             sum = scaled(sum, op->scales[channel * op->scale_step]) + op->output_offset;
             *output++ = ek_clamp(sum, op->low, op->high);

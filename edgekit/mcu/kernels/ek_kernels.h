@@ -37,6 +37,25 @@ static inline int8_t ek_clamp(int32_t value, int32_t low, int32_t high) {
     return (int8_t)(value < low ? low : value > high ? high : value);
 }
 
+/* The sum of (input + offset) * (weight + offset), four at a time. */
+static inline int32_t ek_dot(
+    const int8_t *input, int32_t input_offset, const int8_t *weights, int32_t weights_offset,
+    int32_t size) {
+    int32_t sum = 0;
+    for (; size >= 4; size -= 4) {
+        sum += (input[0] + input_offset) * (weights[0] + weights_offset);
+        sum += (input[1] + input_offset) * (weights[1] + weights_offset);
+        sum += (input[2] + input_offset) * (weights[2] + weights_offset);
+        sum += (input[3] + input_offset) * (weights[3] + weights_offset);
+        input += 4;
+        weights += 4;
+    }
+    for (int32_t i = 0; i < size; i++) {
+        sum += (input[i] + input_offset) * (weights[i] + weights_offset);
+    }
+    return sum;
+}
+
 typedef struct {
     int32_t batches, input_height, input_width, input_depth;
     int32_t output_height, output_width, output_depth;

@@ -280,7 +280,8 @@ class TestWhatTheEmulatorSays:
             "from edgekit.devices._cortex_m_cores import CORES; "
             "q.execute(Path('x'), CORES['cortex-m4'], b'', limit_seconds=60)"
         )
-        with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        own = {**os.environ, "TMPDIR": str(tmp_path)}
+        with subprocess.Popen([sys.executable, "-c", code], env=own) as parent:
             pid = _number(tmp_path / "pid")
             parent.kill()
         for _ in range(100):

@@ -18,13 +18,12 @@ from mcu_models import Case, Op, T, case, write, write_cases
 from edgekit.core.artifact import Quantization, TensorSpec
 from edgekit.mcu.generate import generate
 
-RNG = np.random.default_rng(3)
-
 
 def weights(name: str, *shape: int, axis: int = 0) -> list[T]:
-    scales = RNG.uniform(0.002, 0.01, shape[axis])
-    values = RNG.integers(-127, 128, shape)
-    biases = RNG.integers(-900, 900, shape[axis])
+    rng = np.random.default_rng(shape)
+    scales = rng.uniform(0.002, 0.01, shape[axis])
+    values = rng.integers(-127, 128, shape)
+    biases = rng.integers(-900, 900, shape[axis])
     return [
         T(f"{name}_w", shape, scales, values=values, axis=axis),
         T(f"{name}_b", (shape[axis],), dtype="int32", values=biases),

@@ -237,7 +237,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_damaged_file_is_refused_or_understood(
     good: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

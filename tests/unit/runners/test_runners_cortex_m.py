@@ -52,7 +52,7 @@ def test_a_bundle_gets_the_sources_in_a_folder(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(generate, "generate", lambda path: sources())
     x = np.ones((2, 4), np.int8)
     files = cortex_m.products(
-        cortex_m.Options(), Path("cat.tflite"), inputs=(x,), outputs=(wanted(x),)
+        cortex_m.Options(), Path("cat.tflite"), inputs=(x,), outputs=(wanted(x),), ask=None
     )
     assert {"c/ek_model.c", "c/ek_model.h", "c/Makefile", "c/golden_data.c"} < set(files)
     assert all(name.startswith("c/") for name in files)
