@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.core.device import Link, Progress
 from edgekit.devices._environment_pins import check_module, check_pins
-from edgekit.errors import UnmeasuredError
+from edgekit.errors import UnmeasuredError, UsageError
 
 if TYPE_CHECKING:
     from edgekit.frameworks.isolated import Requirements
@@ -76,8 +76,8 @@ def unavailable(options: Options) -> str:
     """Says whether the environment is there, what makes it, or why nothing here can."""
     from edgekit.frameworks import isolated
 
-    if options.needs and not any(Path(path).exists() for path in options.needs):
-        return options.needs_reason or f"none of {', '.join(options.needs)} is there"
+    if lacking := _lacking(options):
+        return lacking
     if sys.platform == "win32":
         return "environments of their own are made on Linux and macOS only"
     found = isolated.status(_requirements(options))
@@ -95,9 +95,12 @@ def install(options: Options, progress: Progress) -> None:
     """Makes the environment where it is not there yet.
 
     Raises:
-        UsageError: no Python for it, no network, or no room.
+        UsageError: no Python for it, no network, no room, or what it needs is not there.
     """
     from edgekit.frameworks import isolated
+
+    if lacking := _lacking(options):
+        raise UsageError(lacking, hint="nothing was downloaded")
 
     isolated.ensure(_requirements(options), progress)
 
@@ -127,6 +130,13 @@ def describe(options: Options) -> str:
     found = isolated.present(_requirements(options))
     python = f"Python {read_marker(found.folder)['python']}" if found else "no Python yet"
     return f"this machine, {python} of an environment with {_title(options)}"
+
+
+def _lacking(options: Options) -> str:
+    """What the machine lacks, whatever is installed; '' where it lacks nothing."""
+    if not options.needs or any(Path(path).exists() for path in options.needs):
+        return ""
+    return options.needs_reason or f"none of {', '.join(options.needs)} is there"
 
 
 def _title(options: Options) -> str:

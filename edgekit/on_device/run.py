@@ -293,7 +293,8 @@ class Onnx(Session):
             providers.insert(0, (f"{self.label}ExecutionProvider", dict(delegate["options"])))
             if how["strict"]:
                 options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        self._native = native = module.InferenceSession(how["path"], options, providers)
+        self._native = native = module.InferenceSession(how["path"], options, providers,
+                                                        enable_fallback=0)
         if delegate and f"{self.label}ExecutionProvider" not in native.get_providers():
             raise RuntimeError("this onnxruntime is built without it, or it does not start here")
         super().__init__(how, inputs=[*map(self._spec, native.get_inputs())],

@@ -227,6 +227,8 @@ class TestDevice:
         options = replace(TINY, needs=(str(tmp_path / "nvidia0"),), needs_reason="no NVIDIA GPU")
         assert environment.unavailable(options) == "no NVIDIA GPU"
         assert "nvidia0 is there" in environment.unavailable(replace(options, needs_reason=""))
+        with pytest.raises(UsageError, match="no NVIDIA GPU"):
+            environment.install(options, Bars())
         (tmp_path / "nvidia0").touch()
         assert "NVIDIA" not in environment.unavailable(options)
 
