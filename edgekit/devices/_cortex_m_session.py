@@ -14,7 +14,7 @@ from edgekit.devices import _cortex_m_tools as tools
 from edgekit.devices._cortex_m_build import Firmware, build, tensor_bytes
 from edgekit.devices._cortex_m_cores import CORES, Core
 from edgekit.devices._cortex_m_qemu import Answers, execute
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, UnmeasuredError, UsageError
 from edgekit.on_device import run
 from edgekit.units import format_bytes
 
@@ -49,8 +49,9 @@ def opener(options: Options) -> Callable[..., run.Session]:
 
 
 def fault(error: EdgekitError) -> run.Fault:
-    """The same sentence for the protocol."""
-    return run.Fault(error.message, error.hint, error.exit_code)
+    """The same sentence for the protocol: a model that cannot run there is no wrong request."""
+    code = UnmeasuredError.exit_code if isinstance(error, UsageError) else error.exit_code
+    return run.Fault(error.message, error.hint, code)
 
 
 class CortexSession(run.Session):

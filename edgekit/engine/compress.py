@@ -297,7 +297,7 @@ def prepare(
     check_runs(target)
     check_needs(plan, has_data=data is not None)
     if source.format == target.format:
-        open_session(on_target(source, lenient(target))).close()
+        open_session(on_target(source, lenient(target), is_reference=True)).close()
     source, opened = open_for(source, data, seed=seed)
     run = Run(StepCache(cache_root()), seed, opened, bars, hooks or {})
     run.check(plan, run.adopt(source))

@@ -56,7 +56,7 @@ def open_session(module: Any, how: Mapping[str, Any], delegate: Any) -> Session:
     if asked is not None and not trial.runs(asked):
         least = trial.least(roomy)
         said = f"arena {asked} bytes: is too small, the model needs {least} here"
-        raise Fault(said, f"arena = '{least} B' in the target's options, or none; {_WHOLE}")
+        raise Fault(said, f"arena = '{least} B' in the target's options, or none; {_WHOLE}", 3)
     return Tflm(how, trial, asked or roomy)
 
 

@@ -321,7 +321,7 @@ class TestRequestsThatAreRefused:
         with pytest.raises(Fault, match=sentence):
             opener(M4)("model.tflite", **request_)
 
-    def test_what_the_generator_refuses_keeps_its_exit_code(
+    def test_what_the_generator_refuses_cannot_run_there(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(path: Path) -> Sources:
@@ -330,7 +330,7 @@ class TestRequestsThatAreRefused:
         monkeypatch.setattr(generate, "generate", refuse)
         with pytest.raises(Fault, match=r"model.tflite: has the op GATHER") as caught:
             opener(M4)("model.tflite")
-        assert (caught.value.code, caught.value.hint) == (2, "replace it")
+        assert (caught.value.code, caught.value.hint) == (3, "replace it")
 
 
 @needs_emulator
@@ -492,7 +492,7 @@ class TestLink:
             server.stdin.write(b'{"op": "open", "model": "model.tflite", "format": "tflite"}\n')
             server.stdin.flush()
             answer = json.loads(server.stdout.readline())
-            assert (answer["ok"], answer["exit"]) == (False, 2)
+            assert (answer["ok"], answer["exit"]) == (False, 3)
             assert "model.tflite" in answer["error"]
         finally:
             link.close()

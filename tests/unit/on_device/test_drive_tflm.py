@@ -170,8 +170,10 @@ def test_where_the_record_is_right_nothing_more_is_said(
 def test_an_arena_that_is_too_small_says_how_much_is_needed(
     drive: ModuleType, schema: Any, tiny_float: Path, arena: int
 ) -> None:
-    with pytest.raises(run.Fault, match=f"^arena {arena} bytes: is too small.* needs 1008 here"):
+    said = f"^arena {arena} bytes: is too small.* needs 1008 here"
+    with pytest.raises(run.Fault, match=said) as refused:
         drive.open_session(tflm(schema), how(tiny_float, arena=arena), None)
+    assert refused.value.code == 3
 
 
 def test_an_arena_that_is_large_enough_is_the_one_that_is_used(
