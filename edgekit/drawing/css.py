@@ -88,7 +88,7 @@ figure svg {
 .tables section > .muted { width: 0; min-width: 100%; }
 table { border-collapse: collapse; font-size: 14px; line-height: 1.4; }
 th, td {
-  text-align: left; vertical-align: top; padding: 6px 26px 6px 0;
+  text-align: left; vertical-align: top; padding: 6px 20px 6px 0;
   border-bottom: 1px solid var(--rule);
 }
 th:last-child, td:last-child { padding-right: 0; }
@@ -96,6 +96,7 @@ thead th { color: var(--muted); font-weight: 500; font-size: 13px; white-space: 
 tbody th { font-weight: 500; }
 .n { text-align: right; }
 .n, .k { white-space: nowrap; }
+tbody th.k { white-space: normal; }
 td:not(.n, .k) { min-width: 15em; }
 figure th, figure td { padding-top: 4px; padding-bottom: 4px; }
 figure table { margin-top: 6px; width: 100%; }

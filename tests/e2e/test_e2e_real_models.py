@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support import edgekit
+from support import edgekit, fetched
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.download, pytest.mark.slow]
 
@@ -19,10 +16,9 @@ INT8 = '[[technique]]\nname = "quantize"\nscheme = "int8"\n'
 
 
 @pytest.fixture(scope="session")
-def real(repository: Path) -> Path:
+def real() -> Path:
     """The folder with what tools/get_data.py fetches; kept between runs."""
-    named = os.environ.get("EDGEKIT_TEST_DATA")
-    folder = Path(named) if named else Path.home() / ".cache/edgekit-test-data"
+    folder = Path()
     for name, made in (
         ("cifar20", "cifar20.npz"),
         ("ecg5000", "ecg5000.npz"),
@@ -30,16 +26,7 @@ def real(repository: Path) -> Path:
         ("face", "face_detection_short_range.tflite"),
         ("patches", "patches.npz"),
     ):
-        if (folder / made).is_file():
-            continue
-        fetched = subprocess.run(
-            [sys.executable, repository / "tools/get_data.py", name, "--out", folder],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if fetched.returncode:
-            pytest.skip(f"{name} is not to be had: {fetched.stderr.strip().splitlines()[-1]}")
+        folder = fetched(name, made)
     return folder
 
 
