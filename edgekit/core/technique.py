@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from edgekit.core.description import Description
     from edgekit.core.training import Curve
 
-__all__ = ["Models", "Pass", "Technique", "Trait", "Work"]
+__all__ = ["Draft", "Models", "Pass", "Technique", "Trait", "Work"]
 
 Trait = Literal["sparsity", "clusters", "integers"]
 """What a technique can give to weights."""
+
+Draft = Callable[[Path], None]
+"""Writes to a path the model that a step will make as it is before its training: the layers are
+right, and the weights are not."""
 
 
 class Technique(Protocol):
@@ -117,11 +121,15 @@ class Pass(Protocol):
         first, each with what it costs. `work` declares what the parameters' `needs` say.
     """
 
-    def check(self, parameters: Any, source: Artifact, models: Models) -> None:
+    def check(self, parameters: Any, source: Artifact, models: Models) -> Draft | None:
         """Before any work: raises UsageError where this technique cannot apply to this model.
 
         Where the recipe trains or changes weights before this step, `source` is the model as it was
         before that: its layers count, not its weights.
+
+        A technique with `keeps_layers = False` may return the draft of what it will make: the
+        checking of the steps behind it goes on with that. Without one they are asked when their
+        turn comes.
         """
 
     def apply(self, parameters: Any, source: Artifact, work: Work) -> None:

@@ -285,7 +285,7 @@ def prepare(
         run = Run(StepCache(cache_root()), seed, loaded, bars, hooks or {})
         if not zoo.is_trained(name, run):
             with run.cache.scratch() as folder:
-                run.check(plan, zoo.untrained(name, loaded, folder))
+                run.check(plan, zoo.untrained(name, loaded, folder), is_draft=True)
         source, record = zoo.train(name, run)
         run.check(plan, run.adopt(source))
         return run, source, plan, (record,)

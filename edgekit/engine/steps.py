@@ -17,6 +17,7 @@ from edgekit.core.artifact import Artifact
 from edgekit.core.format import Format
 from edgekit.core.plan import Plan, Step
 from edgekit.core.report import StepRecord
+from edgekit.core.technique import Draft
 from edgekit.core.training import TrainingOptions
 from edgekit.engine.cache import CachedStep, StepCache, content_digest, key_of
 from edgekit.engine.data_training import training_data
@@ -110,34 +111,80 @@ class Run:
         rows = json.loads(found.path.read_text(encoding="utf-8"))
         return tuple((str(name), float(cost)) for name, cost in rows)
 
-    def check(self, plan: Plan, source: Artifact) -> None:
+    def check(self, plan: Plan, source: Artifact, *, is_draft: bool = False) -> None:
         """Asks every step that is yet to be done, and that can be asked already, before any work.
 
-        A step after one that changes the layers or the format is asked when its turn comes (see
-        `check_rest`). What lies in the cache was asked before it was made, and what needs no data
-        and comes first is done, so that the others are asked about its result.
+        What lies in the cache was asked before it was made, and what needs no data and comes first
+        is done, so that the others are asked about its result. Steps on another format are asked
+        by `check_rest`, and those behind a step that changes the layers about its draft, if it
+        gives one (`core.technique.Draft`), in all formats.
+
+        `is_draft` says that `source` is a draft itself: nothing that is made of it is kept.
 
         Raises:
             UsageError: a step cannot work on the model or with the data.
         """
         check_samples(plan, self.data)
-        current, is_fresh, same_layers = source, True, True
-        for step in plan.steps:
-            made = self._find(self._key(step, current), step) if is_fresh else None
-            if made is not None:
-                current = self.adopt(self._artifact(step, current, made))
-                continue
+        steps, current = plan.steps, source
+        if not is_draft:
+            steps, current, is_draft = self._ready(steps, current)
+        with self.cache.scratch() as folder:
+            drafts = dataclasses.replace(
+                self,
+                cache=StepCache(folder),
+                bars=silent,
+                lineage={current.digest: current},
+                _done={},
+            )
+            with contextlib.suppress(PromiseError):  # Weights that are not trained may break one.
+                drafts._ask(steps, current, is_draft=is_draft)
+
+    def _ready(
+        self, steps: tuple[Step, ...], source: Artifact
+    ) -> tuple[tuple[Step, ...], Artifact, bool]:
+        """The steps that are yet to be done, what they begin with, and whether one of them trains
+        other layers than the source has: `check_rest` cannot ask those behind it."""
+        current, other_layers = source, False
+        for place, step in enumerate(steps):
+            found = self._find(self._key(step, current), step)
             keeps_format = step.accepts == step.produces == current.format
-            if is_fresh and keeps_format and not step.needs and not rungs_of(step):
+            if found is not None:
+                current = self.adopt(self._artifact(step, current, found))
+            elif keeps_format and _is_plain(step):
                 current, _ = self.step(step, current)
-                continue
-            is_fresh = False
+            else:
+                rest = steps[place:]
+                return rest, current, other_layers and any("train" in s.needs for s in rest)
+            other_layers |= _changes_layers(step)
+        return (), current, other_layers
+
+    def _ask(self, steps: tuple[Step, ...], source: Artifact, *, is_draft: bool) -> None:
+        """Asks steps about a model, and those behind other layers about a draft.
+
+        This run's cache is for drafts alone. To convert one, or to do what needs no data, is
+        quicker than the training that would be in vain.
+        """
+        current, same_layers = source, True
+        for place, step in enumerate(steps):
             if step.accepts != current.format:
                 return
+            if is_draft and same_layers and _is_plain(step) and place + 1 < len(steps):
+                current, _ = self.step(step, current)
+                continue
             self._check_labels(step, current)
-            if same_layers:
-                check_step(step, current)
-            same_layers = same_layers and getattr(step.parameters, "keeps_layers", True)
+            if not same_layers:
+                continue
+            draft = check_step(step, current)
+            if draft is not None:
+                current, is_draft = self._drafted(step, current, draft), True
+            same_layers = draft is not None or not _changes_layers(step)
+
+    def _drafted(self, step: Step, source: Artifact, draft: Draft) -> Artifact:
+        own = format_of(step.produces)
+        path = self.cache.root / f"draft-{len(self.lineage)}{own.SUFFIXES[0]}"
+        draft(path)
+        made = CachedStep(path, own.digest(path), 0.0, ())
+        return self.adopt(self._artifact(step, source, made))
 
     def check_rest(self, plan: Plan, reference: Artifact) -> None:
         """Asks the steps that work on the target's format about the float model in that format.
@@ -148,7 +195,7 @@ class Run:
         for step in plan.steps:
             if step.accepts == reference.format != plan.source_format:
                 check_step(step, reference)
-            if not getattr(step.parameters, "keeps_layers", True):
+            if _changes_layers(step):
                 return
 
     def _check_labels(self, step: Step, source: Artifact) -> None:
@@ -272,6 +319,15 @@ class Run:
         )
 
 
+def _changes_layers(step: Step) -> bool:
+    return not getattr(step.parameters, "keeps_layers", True)
+
+
+def _is_plain(step: Step) -> bool:
+    """True where a step needs no data and has nothing to try."""
+    return not step.needs and not rungs_of(step)
+
+
 def _check_made(step: Step, made_format: Format, path: Path) -> None:
     """Holds what a step wrote against its format's own rules.
 
@@ -363,14 +419,16 @@ def check_needs(plan: Plan, *, has_data: bool) -> None:
             )
 
 
-def check_step(step: Step, source: Artifact) -> None:
+def check_step(step: Step, source: Artifact) -> Draft | None:
     """Asks a step whether it can work on a model; of a ladder, one rung must be able to.
+
+    Returns the draft of what it will make, where it gives one.
 
     Raises:
         UsageError: it cannot; the message starts with the model's name.
     """
     try:
-        _ask(step, source)
+        return _ask(step, source)
     except UsageError as error:
         message = error.message
         if not message.startswith("model "):
@@ -378,15 +436,15 @@ def check_step(step: Step, source: Artifact) -> None:
         raise UsageError(message, hint=error.hint) from None
 
 
-def _ask(step: Step, source: Artifact) -> None:
+def _ask(step: Step, source: Artifact) -> Draft | None:
     module = load_pass(step)
     ways = [rung.parameters for rung in rungs_of(step)] or [step.parameters]
     refused: list[UsageError] = []
     for parameters in ways:
         try:
-            module.check(parameters, source, ModelFiles())
+            draft: Draft | None = module.check(parameters, source, ModelFiles())
         except UsageError as error:
             refused.append(error)
         else:
-            return
+            return draft
     raise refused[0]

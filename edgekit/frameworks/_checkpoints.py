@@ -69,6 +69,11 @@ class Checkpoints:
             self.history = []
             return None
 
+    def forget(self) -> None:
+        """Begins anew the next time: for a training that cannot end well."""
+        self.history = []
+        self._history_path.unlink(missing_ok=True)
+
     def _last(self) -> list[Array]:
         if self.best_epoch:
             self.values(self.best_epoch)

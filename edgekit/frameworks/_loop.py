@@ -11,11 +11,12 @@ from edgekit.errors import UsageError
 from edgekit.frameworks._hooks import Hooks
 from edgekit.frameworks._objectives import Objective
 from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras
+from edgekit.frameworks.strategies import check_batch
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
 
-__all__ = ["Batch", "Loop", "is_tf_keras", "library_of"]
+__all__ = ["Batch", "Loop", "check_trains", "is_tf_keras", "library_of"]
 
 
 def is_tf_keras(model: Any) -> bool:
@@ -26,6 +27,19 @@ def is_tf_keras(model: Any) -> bool:
 def library_of(model: Any) -> Any:
     """The module `keras` or `tf_keras` that a model belongs to."""
     return import_tf_keras() if is_tf_keras(model) else import_keras()
+
+
+def check_trains(model: Any) -> None:
+    """Refuses a model of which no weight trains.
+
+    Raises:
+        UsageError: all its layers are frozen, or have no weights.
+    """
+    if not model.trainable_variables:
+        raise UsageError(
+            f"model '{model.name}' has no weight that trains: all its layers are frozen",
+            hint="set trainable = True on its layers and save it again",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +79,7 @@ class Loop:
         self.library = library_of(model)
         self.extra = list(features.variables) if features is not None else []
         self.optimizer = self._make_optimizer(steps)
-        if not model.trainable_variables:
-            raise UsageError(
-                f"model '{model.name}' has no weight that trains: all its layers are frozen",
-                hint="set trainable = True on its layers and save it again",
-            )
+        check_trains(model)
         self.trainable = [*model.trainable_variables, *self.extra]
         self.optimizer.build(self.trainable)
         self._step: Any = None
@@ -268,13 +278,8 @@ class Loop:
         flat = batch.flat()
         if self.strategy is None:
             return flat
-        count = len(batch.y)
-        each = count // self._replicas
-        if not each or count % self._replicas:
-            raise UsageError(
-                f"batch_size = {count} does not divide among {self._replicas} replicas",
-                hint=f"take a multiple of {self._replicas}",
-            )
+        check_batch(len(batch.y), self._replicas)
+        each = len(batch.y) // self._replicas
         tf, strategy = import_tensorflow(), self.strategy
 
         def shard(array: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit.core.artifact import Artifact, Signature
 from edgekit.core.data import Rows
 from edgekit.frameworks._loop import is_tf_keras
 from edgekit.frameworks._objectives import Objective, teacher_targets
@@ -20,11 +22,45 @@ if TYPE_CHECKING:
 
     from edgekit.core.data import Array
 
-__all__ = ["Features", "Teacher"]
+__all__ = ["Features", "Teacher", "channels_last", "turned_for"]
 
 _CHUNK = 512
 
 Predict = Callable[[tuple["Array", ...]], tuple["Array", ...]]
+
+_KERAS = "keras"
+_COLOURS = (1, 3, 4)
+
+
+def channels_last(source: Artifact, signature: Signature) -> Signature | None:
+    """The signature with its one image as Keras has it; None where it is so already.
+
+    Other formats mostly have the channels first: 1, 3 or 4 of them before height and width.
+    """
+    if source.format == _KERAS or len(signature.inputs) != 1:
+        return None
+    (spec,) = signature.inputs
+    sample = spec.sample_shape
+    if len(sample) != 3 or sample[0] not in _COLOURS or sample[2] in _COLOURS:
+        return None
+    shape = (spec.shape[0], *sample[1:], sample[0])
+    return Signature((dataclasses.replace(spec, shape=shape),), signature.outputs)
+
+
+def turned_for(x: tuple[Array, ...], teacher: Artifact, signature: Signature) -> tuple[Array, ...]:
+    """A batch as the teacher takes it: an image with its channels in front where it has them so,
+    and the student last."""
+    turned = channels_last(teacher, signature)
+    if turned is None or not _fits(x[0], turned) or _fits(x[0], signature):
+        return x
+    return (x[0].transpose(0, 3, 1, 2).copy(),)
+
+
+def _fits(x: Array, signature: Signature) -> bool:
+    wanted = signature.inputs[0].sample_shape
+    return len(x.shape) == len(wanted) + 1 and all(
+        size in (None, held) for size, held in zip(wanted, x.shape[1:], strict=True)
+    )
 
 
 @dataclass(frozen=True, eq=False)

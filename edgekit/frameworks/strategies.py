@@ -10,7 +10,7 @@ from typing import Any
 from edgekit.errors import UsageError
 from edgekit.frameworks._quiet import import_tensorflow, quiet
 
-__all__ = ["MULTI_WORKER", "check_cluster", "replicas", "start", "worker_name"]
+__all__ = ["MULTI_WORKER", "check_batch", "check_cluster", "replicas", "start", "worker_name"]
 
 MULTI_WORKER = "multi-worker"
 
@@ -47,6 +47,19 @@ def replicas(name: str) -> int:
     """How many devices a strategy trains on: it changes what comes out."""
     strategy = start(name)
     return 1 if strategy is None else int(strategy.num_replicas_in_sync)
+
+
+def check_batch(size: int, replicas: int) -> None:
+    """Refuses a batch that does not divide among the replicas.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if not size or size % replicas:
+        raise UsageError(
+            f"batch_size = {size} does not divide among {replicas} replicas",
+            hint=f"take a multiple of {replicas}",
+        )
 
 
 def check_cluster() -> None:

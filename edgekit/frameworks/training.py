@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.core.artifact import Artifact, Signature
+from edgekit.core.artifact import Artifact, Signature, TensorSpec
 from edgekit.core.data import TrainingData
 from edgekit.core.notes import Note
 from edgekit.core.technique import Models, Work
@@ -34,11 +34,11 @@ from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import strategies
 from edgekit.frameworks._checkpoints import Checkpoints, plan_digest, save_weights
 from edgekit.frameworks._hooks import Guarded, Hooks, load_hooks
-from edgekit.frameworks._loop import Batch, Loop, is_tf_keras
+from edgekit.frameworks._loop import Batch, Loop, check_trains, is_tf_keras
 from edgekit.frameworks._objectives import choose
 from edgekit.frameworks._precision import mixed
 from edgekit.frameworks._quiet import import_keras, import_tensorflow, import_tf_keras
-from edgekit.frameworks._teachers import Features, Teacher
+from edgekit.frameworks._teachers import Features, Teacher, channels_last, turned_for
 from edgekit.frameworks.augmentation import augment, check_augmentation
 from edgekit.lazy import version
 from edgekit.units import format_seconds, format_share
@@ -52,6 +52,7 @@ __all__ = [
     "TrainingResult",
     "check_labels",
     "check_trainable",
+    "check_trains",
     "epochs_in",
     "evaluate",
     "evaluator",
@@ -91,33 +92,42 @@ def check_trainable(options: TrainingOptions, source: Artifact, models: Models) 
 
     Raises:
         UsageError: a hooks file or teacher that cannot be used, an augmentation that does not suit
-            the inputs, no TF_CONFIG for several workers.
+            the inputs, no TF_CONFIG for several workers, a batch that does not divide among them.
     """
     load_hooks(options.hooks, {})
     before = models.describe(source).signature
     check_augmentation(options.augment, before.inputs)
     if options.strategy == strategies.MULTI_WORKER:
         strategies.check_cluster()
+    strategies.check_batch(options.batch_size, strategies.replicas(options.strategy))
     for name in options.teacher:
-        if name == ORIGIN:
-            continue
-        opened = _opened(name, models)
-        if not opened.scaling.is_identity and opened.scaling != source.scaling:
+        if name != ORIGIN:
+            _check_teacher(name, source, models)
+
+
+def _check_teacher(name: str, source: Artifact, models: Models) -> None:
+    opened = _opened(name, models)
+    if not opened.scaling.is_identity and opened.scaling != source.scaling:
+        raise UsageError(
+            f"teacher '{name}' was trained on another input scaling than the model",
+            hint="teach with a model that was trained on inputs of the same range",
+        )
+    before, teacher = (models.describe(each).signature for each in (source, opened))
+    for noun, own, other in (
+        ("takes", before.inputs, teacher.inputs),
+        ("gives", before.outputs[:1], teacher.outputs[:1]),
+    ):
+        mine, theirs = _samples(own), _samples(other)
+        turned = channels_last(opened, teacher) if noun == "takes" else None
+        if mine != theirs and (turned is None or mine != _samples(turned.inputs)):
             raise UsageError(
-                f"teacher '{name}' was trained on another input scaling than the model",
-                hint="teach with a model that was trained on inputs of the same range",
+                f"teacher '{name}' {noun} {_shapes(theirs)}, and the student {_shapes(mine)}",
+                hint="a teacher and its student have the same inputs and classes",
             )
-        teacher = models.describe(opened).signature
-        for noun, own, other in (
-            ("takes", before.inputs, teacher.inputs),
-            ("gives", before.outputs[:1], teacher.outputs[:1]),
-        ):
-            mine, theirs = ([spec.sample_shape for spec in specs] for specs in (own, other))
-            if mine != theirs:
-                raise UsageError(
-                    f"teacher '{name}' {noun} {_shapes(theirs)}, and the student {_shapes(mine)}",
-                    hint="a teacher and its student have the same inputs and classes",
-                )
+
+
+def _samples(specs: tuple[TensorSpec, ...]) -> list[tuple[int | None, ...]]:
+    return [spec.sample_shape for spec in specs]
 
 
 def _opened(teacher: str, models: Models) -> Artifact:
@@ -216,7 +226,8 @@ def _teacher(work: Work, name: str) -> Artifact:
 
 def _predictor(work: Work, name: str) -> Callable[[tuple[Array, ...]], tuple[Array, ...]]:
     artifact = _teacher(work, name)
-    return lambda x: work.predict(artifact, x)
+    signature = work.describe(artifact).signature
+    return lambda x: work.predict(artifact, turned_for(x, artifact, signature))
 
 
 def _feature_maker(
@@ -248,7 +259,8 @@ def train(
     """Trains what `build` returns, or goes on from the checkpoint in `folder`.
 
     Raises:
-        UsageError: no samples, or labels that do not fit the samples or the model.
+        UsageError: no samples, labels that do not fit the samples or the model, or a user's
+            callback that stops before an epoch whose weights may be kept.
         PromiseError: the loss is not a finite number; the last good weights stay.
     """
     own = hooks or Hooks()
@@ -281,6 +293,7 @@ def train(
             resumed_after = len(checkpoints.history)
             run.teach(teachers, folder, progress)
             run.epochs(progress, (*callbacks, *map(Guarded, own.callbacks)))
+            _check_kept(checkpoints)
             loop.restore(checkpoints.values(checkpoints.best_epoch), weights_only=True)
     curve = Curve(
         title, objective.metric, tuple(checkpoints.history), checkpoints.best_epoch, before
@@ -320,6 +333,24 @@ def _resume(loop: Loop, checkpoints: Checkpoints) -> None:
     except ValueError as error:
         checkpoints.history = []
         checkpoints.notes.append(Note("restarted", "training checkpoint", str(error)))
+
+
+def _check_kept(checkpoints: Checkpoints) -> None:
+    """Only a user's callback stops before `first_epoch`: patience counts from there."""
+    if checkpoints.best_epoch:
+        return
+    first = checkpoints.first_epoch
+    # Else the same command would go on behind the epoch at which the callback stopped it.
+    checkpoints.forget()
+    if first == 1:
+        raise UsageError(
+            "hooks: a callback stopped the training before the end of epoch 1",
+            hint="set stop_training in its on_epoch_end",
+        )
+    raise UsageError(
+        f"hooks: a callback stopped the training before epoch {first}, where all zeros are there",
+        hint=f"let it train until epoch {first}, or lower `end`, so that they are there sooner",
+    )
 
 
 class _Run:

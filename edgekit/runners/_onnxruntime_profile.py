@@ -60,14 +60,16 @@ def read_placement(native: Any, events: Sequence[dict[str, Any]]) -> Placement:
 
 
 def op_times(events: Sequence[dict[str, Any]]) -> tuple[OpTime, ...]:
-    """The ops by their time, the longest first; the first run does not count.
+    """The ops by their time, the longest first, over the faster half of the runs.
 
-    The runtime counts in microseconds.
+    The first run does not count, and in the slower half the machine did something else as well. The
+    runtime counts in microseconds.
     """
-    warm = min(event["ts"] + event["dur"] for event in events if event["name"] == "model_run")
+    runs = sorted((event["ts"], event["dur"]) for event in events if event["name"] == "model_run")
+    calm = sorted(runs[1:], key=lambda run: run[1])[: len(runs) // 2]
     calls: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for event in _kernels(events):
-        if event["ts"] >= warm:
+        if any(start <= event["ts"] < start + length for start, length in calm):
             calls.setdefault(_identity(event), []).append(event)
     times = [
         OpTime(

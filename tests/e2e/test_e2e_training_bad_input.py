@@ -357,6 +357,22 @@ def test_a_hook_that_does_not_exist_in_python(tmp_path: Path, tiny_keras: Path) 
     assert files_in_cache(tmp_path) == []
 
 
+def test_a_layer_that_cannot_be_carried(tmp_path: Path) -> None:
+    """tf_keras, where pruning trains, has no such layer."""
+    import keras
+
+    from edgekit.frameworks.keras import save_keras
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 1))
+    x = layers.Dense(16, name="wide")(layers.Flatten(name="flat")(image))
+    x = layers.Dense(10, activation="softmax", name="out")(layers.RMSNormalization(name="rms")(x))
+    save_keras(keras.Model(image, x), tmp_path / "rms.keras")
+    message = refused(tmp_path, "pruned", model=tmp_path / "rms.keras", data="digits")
+    assert "layer 'rms' (RMSNormalization): the type 'RMSNormalization' has no" in message
+    assert "hint: replace the layer" in message
+
+
 def test_a_file_that_holds_no_layers(tmp_path: Path, tiny_float: Path) -> None:
     message = refused(tmp_path, "pruned", model=tiny_float, data="digits")
     assert "'prune' cannot work on a tflite model" in message

@@ -28,6 +28,7 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for names without a layer, and models that nothing can cluster or train."""
     training.check_trainable(parameters, source, models)
     model = load_trainable(source.path, where=source.name)
+    training.check_trains(model)
     make_plan(parameters, model)
     to_tf_keras(model)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from edgekit.core.artifact import Artifact, Signature, TensorSpec
@@ -11,6 +10,7 @@ from edgekit.core.catalog import load, names
 from edgekit.core.technique import Models
 from edgekit.core.training import ORIGIN
 from edgekit.errors import UsageError, did_you_mean
+from edgekit.frameworks._teachers import channels_last
 from edgekit.frameworks.bridge import load_trainable
 from edgekit.frameworks.keras import import_keras, wrap
 from edgekit.frameworks.layer_graph import layer_graph
@@ -43,21 +43,6 @@ def build_student(parameters: Parameters, source: Artifact, models: Models, *, s
     if turned is not None and unequal(turned, wrap(student).signature) is None:
         return _behind_permute(student, signature, keras)
     return student
-
-
-def channels_last(source: Artifact, signature: Signature) -> Signature | None:
-    """The signature with its one image as Keras has it; None where it is so already.
-
-    Other formats mostly have the channels first: 1, 3 or 4 of them before height and width.
-    """
-    if source.format == _FORMAT or len(signature.inputs) != 1:
-        return None
-    (spec,) = signature.inputs
-    sample = spec.sample_shape
-    if len(sample) != 3 or sample[0] not in (1, 3, 4) or sample[2] in (1, 3, 4):
-        return None
-    shape = (spec.shape[0], *sample[1:], sample[0])
-    return Signature((replace(spec, shape=shape),), signature.outputs)
 
 
 def _behind_permute(student: Any, signature: Signature, keras: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekit.core.artifact import Artifact
-from edgekit.core.technique import Models, Work
+from edgekit.core.technique import Draft, Models, Work
 from edgekit.core.training import ORIGIN, TrainingOptions
 from edgekit.errors import PromiseError
 from edgekit.frameworks import training
@@ -32,12 +32,14 @@ def versions() -> Mapping[str, str]:
     return training.versions()
 
 
-def check(parameters: Parameters, source: Artifact, models: Models) -> None:
+def check(parameters: Parameters, source: Artifact, models: Models) -> Draft:
     """Raises UsageError for a student that does not fit, layers that are not there, a teacher
-    that cannot be opened or says something else."""
+    that cannot be opened or says something else; returns the untrained student."""
     training.check_trainable(parameters, source, models)
     student = check_student(parameters, source, models)
+    training.check_trains(student)
     check_layers(parameters, student, source, models)
+    return lambda path: save_keras(student, path)
 
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.core.artifact import Artifact
-from edgekit.core.technique import Models
+from edgekit.core.technique import Draft, Models
 from edgekit.errors import UsageError
 from edgekit.techniques.distill import Parameters
 from edgekit.techniques.distill import keras as students
@@ -14,11 +14,11 @@ __all__ = ["PRODUCES", "apply", "check", "verify", "versions"]
 PRODUCES = "keras"
 
 
-def check(parameters: Parameters, source: Artifact, models: Models) -> None:
+def check(parameters: Parameters, source: Artifact, models: Models) -> Draft:
     """As for a Keras model; and refuses `width`, which rebuilds the layers of one."""
     if parameters.width:
         raise UsageError(
             "width: the model is an onnx file, which has no layers to rebuild",
             hint='name a student: student = "zoo:NAME", or a Keras file',
         )
-    students.check(parameters, source, models)
+    return students.check(parameters, source, models)

@@ -28,7 +28,9 @@ def versions() -> Mapping[str, str]:
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a model that cannot be trained, or cannot be trained so."""
     training.check_trainable(parameters, source, models)
-    refuse_clusters(load_trainable(source.path, where=source.name), UsageError)
+    model = load_trainable(source.path, where=source.name)
+    training.check_trains(model)
+    refuse_clusters(model, UsageError)
 
 
 def apply(parameters: Parameters, source: Artifact, work: Work) -> None:

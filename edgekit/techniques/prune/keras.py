@@ -38,6 +38,7 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
         )
     training.check_trainable(parameters, source, models)
     model = load_trainable(source.path, where=source.name)
+    training.check_trains(model)
     make_plan(parameters, model)
     to_tf_keras(model)
 

@@ -32,7 +32,9 @@ def versions() -> Mapping[str, str]:
 
 def check(parameters: Parameters, source: Artifact, models: Models) -> None:
     """Raises UsageError for a model or a request that cannot work."""
-    refuse(parameters, find_groups(_open(source), skip=parameters.skip))
+    model = _open(source)
+    refuse(parameters, find_groups(model, skip=parameters.skip))
+    training.check_trains(model)
     training.check_trainable(parameters, source, models)
 
 

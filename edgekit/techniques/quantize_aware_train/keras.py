@@ -49,6 +49,7 @@ def check(parameters: Parameters, source: Artifact, models: Models) -> None:
                 "training",
             )
     opened, folded = _open(source)
+    training.check_trains(opened)
     model = to_tf_keras(opened)
     check_patterns("skip", parameters.skip, tuple(layer.name for layer in model.layers))
     _check_layers(parameters, _plan(parameters, model, folded))

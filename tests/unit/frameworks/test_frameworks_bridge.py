@@ -143,7 +143,8 @@ def test_no_layer_type_of_applications_is_left_out(keras: Any, everything: Any) 
 
     used: set[str] = set()
     for path in Path(applications.__file__).parent.glob("*.py"):
-        used |= set(re.findall(r"\blayers\.([A-Z]\w*)\(|^class (\w+)\(", path.read_text(), re.M))
+        text = "" if path.stem.endswith("_test") else path.read_text()
+        used |= set(re.findall(r"\blayers\.([A-Z]\w*)\(|^class (\w+)\(", text, re.M))
     named = {layer or own for layer, own in used} - {"Input"}
     models = everything, everything.get_layer("block"), private_of_applications(keras)
     tested = {type(layer).__name__ for model in models for layer in model.layers}

@@ -137,16 +137,16 @@ def test_a_loop_shows_its_ops_once(tmp_path: Path) -> None:
     assert sorted(set(kinds) - {"Identity"}) == ["Add", "Loop"]
     assert kinds.count("Add") == 1
     (add,) = (time for time in session.profile(3) if time.kind == "Add")
-    assert add.calls == 15
+    assert add.calls == 10
 
 
-def test_times_are_of_all_runs_but_the_first(tmp_path: Path) -> None:
+def test_times_are_of_the_faster_half_of_the_runs(tmp_path: Path) -> None:
     session = dense(tmp_path)
     session.run((np.ones((3, 4), FLOAT),))
     times = session.profile(7)
     assert {(time.name, time.kind, time.where, time.calls) for time in times} == {
-        ("the_h", "MatMul", "CPU", 7),
-        ("the_y", "Softmax", "CPU", 7),
+        ("the_h", "MatMul", "CPU", 4),
+        ("the_y", "Softmax", "CPU", 4),
     }
     assert list(times) == sorted(times, key=lambda time: -time.total_ns)
 
@@ -215,9 +215,15 @@ def test_dtypes_are_those_of_the_first_tensors(op: str, sides: Any, dtype: str) 
     assert found.dtype == dtype
 
 
-def test_what_ran_before_the_first_run_ended_is_not_timed() -> None:
-    run = {"cat": "Session", "name": "model_run", "ts": 0, "dur": 10}
-    events = [event("A", [], [], 5), run, event("A", [], [], 12), event("A", [], [], 20)]
+def test_the_first_run_and_the_slower_half_of_the_others_are_not_timed() -> None:
+    runs = [
+        {"cat": "Session", "name": "model_run", "ts": ts, "dur": dur}
+        for ts, dur in ((0, 10), (10, 5), (20, 90), (200, 6), (300, 500))
+    ]
+    at = (5, 12, 30, 201, 350)
+    events = [
+        item for ts, run in zip(at, runs, strict=True) for item in (event("A", [], [], ts), run)
+    ]
     assert [(time.name, time.calls, time.total_ns) for time in op_times(events)] == [
         ("nA", 2, 6000)
     ]

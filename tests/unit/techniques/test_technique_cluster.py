@@ -276,6 +276,41 @@ def done(sparse: Path, folder: Path) -> FakeWork:
     return work
 
 
+class TestCarried:
+    def test_the_model_in_tf_keras_is_proven_equal(self, done: FakeWork) -> None:
+        (note,) = done.noted("proven equal")
+        assert (note.item, note.is_evidence) == ("the model in tf_keras, where it is trained", True)
+        assert note.reason.startswith("outputs on 8 inputs differ by at most ")
+
+    @pytest.mark.usefixtures("carried_wrongly")
+    def test_another_model_is_not_trained(self, source: Path, work_on: MakeWork) -> None:
+        work = work_on(source)
+        keras.check(options(), work.source, work)
+        with pytest.raises(PromiseError, match="the model that was carried over differs by"):
+            keras.apply(options(), work.source, work)
+
+    def test_a_layer_without_counterpart(self, uncarried: Path, work_on: MakeWork) -> None:
+        work = work_on(uncarried)
+        with pytest.raises(UsageError, match=r"'rms' \(RMSNormalization\): .* no counterpart"):
+            keras.check(options(), work.source, work)
+
+
+def test_interrupted_and_resumed_is_the_same(
+    source: Path, tmp_path: Path, interrupted: Callable[..., None]
+) -> None:
+    parameters, weights = options(epochs=2), []
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        x, y = make_data()
+        work = FakeWork(tmp_path / name, artifact(source, "keras"), x=x, y=y, suffix=".keras")
+        if name == "cut":
+            interrupted(work, lambda w=work: keras.apply(parameters, w.source, w), epochs=1)
+        keras.apply(parameters, work.source, work)
+        weights.append([value.tobytes() for value in loaded(work.output).get_weights()])
+    assert [note.item for note in work.noted("resumed")] == ["cluster: after epoch 1"]
+    assert weights[0] == weights[1]
+
+
 class TestVerify:
     """Each promise is broken by hand in the file that came out."""
 

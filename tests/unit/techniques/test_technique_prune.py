@@ -19,6 +19,7 @@ from edgekit.techniques.prune import Parameters, keras
 pytestmark = pytest.mark.tensorflow
 
 MakeWork = Callable[..., FakeWork]
+CARRIED = "the model in tf_keras, where it is trained"
 
 
 def make_model() -> Any:
@@ -88,6 +89,20 @@ def prune(work: FakeWork, parameters: Parameters) -> dict[str, Any]:
     return arrays(work.output)
 
 
+class TestCarried:
+    @pytest.mark.usefixtures("carried_wrongly")
+    def test_another_model_is_not_trained(self, source: Path, work_on: MakeWork) -> None:
+        work = work_on(source)
+        keras.check(options(), work.source, work)
+        with pytest.raises(PromiseError, match="the model that was carried over differs by"):
+            keras.apply(options(), work.source, work)
+
+    def test_a_layer_without_counterpart(self, uncarried: Path, work_on: MakeWork) -> None:
+        work = work_on(uncarried)
+        with pytest.raises(UsageError, match=r"'rms' \(RMSNormalization\): .* no counterpart"):
+            keras.check(options(), work.source, work)
+
+
 class TestUnstructured:
     def test_each_kernel_is_as_sparse_as_asked(self, source: Path, work_on: MakeWork) -> None:
         work = work_on(source)
@@ -108,6 +123,9 @@ class TestUnstructured:
         assert work.noted("ramp") == [
             Note("ramp", "10 steps", "3 kernels pruned from step 1 to step 5, polynomial", True)
         ]
+        (equal,) = work.noted("proven equal")
+        assert (equal.item, equal.is_evidence) == (CARRIED, True)
+        assert equal.reason.startswith("outputs on 8 inputs differ by at most ")
 
     def test_what_is_left_alone_is_noted(self, source: Path, work_on: MakeWork) -> None:
         work = work_on(source)

@@ -131,6 +131,21 @@ def test_the_same_seed_gives_the_same_weights(
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def test_interrupted_and_resumed_is_the_same(
+    done: FakeWork, source: Artifact, tmp_path: Path, interrupted: Callable[..., None]
+) -> None:
+    """The second round is stopped: the channels and weights of the first one are found again."""
+    work = work_on(source, tmp_path)
+    interrupted(work, lambda: keras.apply(OPTIONS, source, work), epochs=2)
+    keras.apply(OPTIONS, source, work)
+    assert [note.item for note in work.noted("resumed")] == [
+        "prune-channels round 1/2: after epoch 1",
+        "prune-channels round 2/2: after epoch 1",
+    ]
+    first, second = (weights(each.output) for each in (done, work))
+    assert [value.tobytes() for value in first] == [value.tobytes() for value in second]
+
+
 def weights(path: Path) -> list[Any]:
     from edgekit.frameworks.bridge import load_trainable
 

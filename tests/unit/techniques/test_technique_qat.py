@@ -173,6 +173,11 @@ class TestSchemes:
         trained(again)
         assert again.output.read_bytes() == work.output.read_bytes()
 
+    def test_the_model_in_tf_keras_is_proven_equal(self, done: Any) -> None:
+        (note,) = done["QAT"][0].noted("proven equal")
+        assert (note.item, note.is_evidence) == ("the model in tf_keras, where it is trained", True)
+        assert note.reason.startswith("outputs on 8 inputs differ by at most ")
+
     def test_the_engines_own_scheme_destroys_a_1x1_kernel(self) -> None:
         """tensorflow/model-optimization#979: when this fails, the engine has been repaired."""
         from edgekit.frameworks.keras import import_tf_keras, quiet
@@ -437,6 +442,28 @@ class TestFolding:
         assert [note.item for note in work.noted("kept (CQAT)")] == ["Dense 'wide'"]
 
 
+def test_interrupted_and_resumed_is_the_same(
+    tmp_path: Path, interrupted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would be converted is compared, ranges included: the converter takes seconds."""
+    from edgekit.techniques.quantize_aware_train import keras as technique
+
+    def weights(parameters: Any, model: Any, signature: Any) -> bytes:
+        return b"".join(value.tobytes() for value in model.get_weights())
+
+    monkeypatch.setattr(technique, "_converted", weights)
+    monkeypatch.setattr(technique, "parse", lambda *_, **__: None)
+    monkeypatch.setattr(technique, "refuse_float", lambda *_: None)
+    model = dense_net(norm=False)
+    whole, cut = (saved(model, tmp_path / name) for name in ("whole", "cut"))
+    trained(whole, epochs=2)
+    interrupted(cut, lambda: trained(cut, epochs=2), epochs=1)
+    trained(cut, epochs=2)
+    (note,) = cut.noted("resumed")
+    assert note.item == "quantize-aware-train: after epoch 1"
+    assert cut.output.read_bytes() == whole.output.read_bytes()
+
+
 class TestBeforeTraining:
     """What the converter cannot do is said before the first epoch."""
 
@@ -471,6 +498,11 @@ class TestBeforeTraining:
             trained(work)
         assert "ops of quantized layers stay float: " in caught.value.message
         assert "FULLY_CONNECTED '" in caught.value.message
+
+    @pytest.mark.usefixtures("carried_wrongly")
+    def test_another_model_than_the_source(self, tmp_path: Path) -> None:
+        with pytest.raises(PromiseError, match="the model that was carried over differs by"):
+            trained(saved(dense_net(norm=False), tmp_path))
 
 
 class TestRefusals:
