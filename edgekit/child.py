@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChildError", "run_child"]
+__all__ = ["ChildError", "run_child", "said_by"]
 
 
 class ChildError(Exception):
@@ -44,6 +44,28 @@ def run_child(module: str, request: Mapping[str, Any], *, limit_seconds: float |
     if done.returncode:
         raise ChildError(_ended(done.returncode, done.stderr))
     return done.stdout
+
+
+def said_by(
+    command: Sequence[str],
+    *,
+    limit_seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """What a program prints to stdout where it succeeds; '' where it does not, or not in time."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit_seconds,
+            env=environment,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "" if done.returncode else done.stdout
 
 
 def _environment() -> dict[str, str]:

@@ -144,7 +144,7 @@ def _table(found: Benchmark) -> dict[str, Any]:
     return table
 
 
-def _extras(extras: Extras, figures: tuple[Figure, ...]) -> list[str]:
+def _extras(extras: Extras, figures: tuple[Figure, ...] = ()) -> list[str]:
     lines = []
     if not any(figure.name.startswith("arena") for figure in figures):
         lines.append(f"  arena       {_arena(extras.arena)}")

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar, Union, cast
 
 from edgekit.errors import UsageError, did_you_mean
 from edgekit.units import Unit
@@ -45,7 +45,8 @@ def build(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
 
     Values are checked against the field's type: Literal (nearest names), Annotated with a `Unit`
     (a string with its unit), tuples (from arrays), nested dataclasses (from tables), int, float,
-    str, bool, and optional ones. A ValueError from `__post_init__` is the range check.
+    str, bool, and optional ones. A ValueError from `__post_init__` is the range check; the hint is
+    then the default of the key with which it begins.
 
     Raises:
         UsageError: starts with `where`, names the key, and hints at the nearest valid name.
@@ -63,7 +64,24 @@ def build(cls: type[T], table: Mapping[str, Any], *, where: str) -> T:
     try:
         return cls(**values)
     except ValueError as error:
-        raise UsageError(f"{where}: {error}") from None
+        raise UsageError(f"{where}: {error}", hint=_default_hint(cls, values, error)) from None
+
+
+def _default_hint(cls: type[T], values: Mapping[str, Any], error: ValueError) -> str:
+    """What stands where the refused key, with which the message begins, is left out; '' where there
+    is none that would do. The message itself names the range."""
+    name = str(error).partition(" ")[0]
+    default = next((item.default for item in fields(cast("Any", cls)) if item.name == name), None)
+    has_unit = typing.get_origin(option_fields(cls).get(name)) is typing.Annotated
+    if name not in values or has_unit or isinstance(default, bool):
+        return ""
+    if not isinstance(default, (int, float, str)) or default == "":
+        return ""
+    try:
+        cls(**{key: value for key, value in values.items() if key != name})
+    except ValueError:
+        return ""
+    return f"leave {name} out for its default, {default}"
 
 
 def parse_options(cls: type[T], text: str, *, where: str) -> T:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from functools import cache
 
+from edgekit.child import said_by
 from edgekit.devices._cortex_m_cores import Core
 
 __all__ = ["COMPILER", "EMULATOR", "SYMBOLS", "compiler", "emulator", "problem"]
@@ -70,15 +70,4 @@ def _said(program: str, *words: str) -> str:
 
 @cache
 def _output(path: str, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            [path, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
+    return said_by([path, *words], limit_seconds=_LIMIT_SECONDS)

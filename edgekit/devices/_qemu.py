@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
+from edgekit.child import said_by
 from edgekit.devices._qemu_cpus import CpuName, Machine
 
 __all__ = ["command", "problem", "title"]
@@ -56,15 +56,4 @@ def _version(path: str) -> str:
 
 @cache
 def _say(path: str, *words: str) -> str:
-    try:
-        done = subprocess.run(
-            [path, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
+    return said_by([path, *words], limit_seconds=_LIMIT_SECONDS)

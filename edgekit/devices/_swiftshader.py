@@ -10,7 +10,6 @@ import ctypes
 import json
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from edgekit.child import said_by
 from edgekit.devices import _sysroot_debian
 from edgekit.devices._sysroot_run import Runner, runner
 from edgekit.errors import UsageError
@@ -168,15 +168,4 @@ def _owner(browser: Path) -> str:
 
 
 def _say(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return "" if done.returncode else done.stdout.strip()
+    return said_by(command, limit_seconds=_LIMIT_SECONDS).strip()

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.child import said_by
 from edgekit.devices._sysroot_run import Runner
 
 __all__ = ["VARIABLE", "Suite", "download", "download_alone", "extract", "problem"]
@@ -149,15 +149,5 @@ def _archive() -> _Archive | None:
 
 
 def _targets() -> str:
-    try:
-        done = subprocess.run(
-            ["apt-get", "indextargets", "--format", _FORMAT],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout
+    command = ["apt-get", "indextargets", "--format", _FORMAT]
+    return said_by(command, limit_seconds=_LIMIT_SECONDS)

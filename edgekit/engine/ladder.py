@@ -195,7 +195,9 @@ class _Ladder:
         """The first limit of the promise that does not hold on the select split."""
         verdicts = judge_by_data(self.plan.recipe.promise, judgement)
         found = next((verdict for verdict in verdicts if verdict.status != "pass"), None)
-        return "" if found is None else found.reason or found.metric
+        if found is None:
+            return ""
+        return found.reason if found.value is None and found.reason else found.metric
 
     def _unsure(self, highest: float | None) -> str:
         """Why a drop within the limit is not taken: the samples are too few to be sure of it.

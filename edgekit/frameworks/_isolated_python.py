@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.child import said_by
 from edgekit.errors import UsageError
 
 __all__ = ["VARIABLE", "Python", "find_python", "own_variables"]
@@ -146,19 +146,7 @@ def _ask(path: Path) -> Python | None:
 
 
 def _output(command: list[str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_LIMIT_SECONDS,
-            env=own_variables(),
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return "" if done.returncode else done.stdout
+    return said_by(command, limit_seconds=_LIMIT_SECONDS, environment=own_variables())
 
 
 def own_variables() -> dict[str, str]:

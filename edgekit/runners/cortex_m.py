@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from edgekit.core.artifact import Signature
-from edgekit.errors import UnmeasuredError
+from edgekit.runners._device_only import FRAMEWORKS, PREDICTS, refuse, unavailable, versions
 
 if TYPE_CHECKING:
     from edgekit.core.data import Array
@@ -28,9 +28,7 @@ __all__ = [
 ]
 
 FORMATS = ("tflite",)
-PREDICTS: tuple[str, ...] = ()
 MODULES: tuple[str, ...] = ()
-FRAMEWORKS: frozenset[str] = frozenset()
 UNREAL = ""
 REFERENCE: Mapping[str, str] = {}
 """Its integers are those of the reference kernels, and there are no others."""
@@ -51,22 +49,9 @@ def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa
     """Opens nothing in this process.
 
     Raises:
-        UnmeasuredError: always; the target's device is where it runs.
+        UnmeasuredError: always.
     """
-    raise UnmeasuredError(
-        f"{path}: C for a microcontroller runs on its target's device only",
-        hint="leave --on out",
-    )
-
-
-def unavailable() -> str:
-    """Whether it works depends on the target's device, which says so itself."""
-    return ""
-
-
-def versions() -> Mapping[str, str]:
-    """Those of the device count."""
-    return {}
+    refuse(path, "C for a microcontroller runs on")
 
 
 def products(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from edgekit.core.artifact import Signature
 from edgekit.errors import UnmeasuredError
+from edgekit.runners._device_only import FRAMEWORKS, PREDICTS, refuse, unavailable, versions
 from edgekit.units import Bytes
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ __all__ = [
 ]
 
 FORMATS = ("tflite",)
-PREDICTS: tuple[str, ...] = ()
 MODULES: tuple[str, ...] = ("tflite_micro",)
-FRAMEWORKS: frozenset[str] = frozenset()
 UNREAL = ""
 REFERENCE: Mapping[str, str] = {}
 """Its kernels have integers that are the same everywhere, and there are no others."""
@@ -55,17 +54,9 @@ def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa
     """Opens nothing in this process.
 
     Raises:
-        UnmeasuredError: always; the target's environment is where it runs.
+        UnmeasuredError: always.
     """
-    raise UnmeasuredError(
-        f"{path}: TensorFlow Lite Micro runs in its target's own environment only",
-        hint="leave --on out",
-    )
-
-
-def unavailable() -> str:
-    """Whether it works depends on the target's device, which says so itself."""
-    return ""
+    refuse(path, "TensorFlow Lite Micro runs on")
 
 
 def products(
@@ -91,8 +82,3 @@ def products(
         raise UnmeasuredError(f"{path}: TensorFlow Lite Micro did not say what arena it needs")
     made = tflm_sources(path, arena_bytes=options.arena or memory, golden=(inputs, own))
     return {f"tflm/{name}": content for name, content in made.items()}
-
-
-def versions() -> Mapping[str, str]:
-    """Those of the device count."""
-    return {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from edgekit.core.artifact import Signature
-from edgekit.errors import UnmeasuredError
+from edgekit.runners._device_only import FRAMEWORKS, PREDICTS, refuse, unavailable, versions
 
 __all__ = [
     "FORMATS",
@@ -23,9 +22,7 @@ __all__ = [
 ]
 
 FORMATS = ("tflite",)
-PREDICTS: tuple[str, ...] = ()
 MODULES: tuple[str, ...] = ()
-FRAMEWORKS: frozenset[str] = frozenset()
 UNREAL = ""
 
 
@@ -44,19 +41,6 @@ def open(path: Path, signature: Signature, options: object) -> NoReturn:  # noqa
     """Opens nothing in this process.
 
     Raises:
-        UnmeasuredError: always; the target's device compiles the model.
+        UnmeasuredError: always.
     """
-    raise UnmeasuredError(
-        f"{path}: a model for an Ethos-U is opened by its target's own device only",
-        hint="leave --on out",
-    )
-
-
-def unavailable() -> str:
-    """Whether Vela is there is a question to the target's device."""
-    return ""
-
-
-def versions() -> Mapping[str, str]:
-    """Those of the device count."""
-    return {}
+    refuse(path, "a model for an Ethos-U is opened by")

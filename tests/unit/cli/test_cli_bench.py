@@ -10,7 +10,7 @@ import pytest
 from support import edgekit
 
 from edgekit.cli import bench as command
-from edgekit.core.measurement import Latency, Measurements, Memory
+from edgekit.core.measurement import Figure, Latency, Measurements, Memory
 from edgekit.core.runner import OpTime, Placement
 from edgekit.engine import singles
 from edgekit.engine.arena import Arena
@@ -121,3 +121,27 @@ def test_a_runner_that_invents_measures_nothing() -> None:
     extras = singles._no_extras(wanted, "invented")
     assert found(extras).exit_code == 3
     assert extras.profile == Profile(reason="invented")
+
+
+def test_what_a_target_tells_is_named_as_that() -> None:
+    told = Measurements(
+        "0" * 64,
+        1,
+        1,
+        None,
+        Latency("estimated", "a compiler, 500 MHz", median_ns=37_600),
+        Memory("estimated", peak_bytes=1_280, process="a compiler, 500 MHz"),
+        Placement((), "nobody knows"),
+        (Figure("NPU cycles", 18_801, "cycles", "estimated", "a compiler"),),
+    )
+    said = [line.strip() for line in command._lines("m.tflite", told)]
+    assert "latency     37.6 us estimated: a compiler, 500 MHz" in said
+    assert "memory      1.28 kB estimated: a compiler, 500 MHz" in said
+    assert "NPU cycles  18,801 estimated: a compiler" in said
+
+
+def test_an_arena_that_the_target_tells_of_is_not_unmeasured() -> None:
+    own = (Figure("arena", 1_280, "bytes", "measured"),)
+    said = command._extras(Extras(*GONE), own)
+    assert not any("arena" in line for line in said)
+    assert any("arena" in line for line in command._extras(Extras(*GONE)))

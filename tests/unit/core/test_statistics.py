@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit import statistics
+from edgekit.core import equivalence
 from edgekit.core.equivalence import tost_paired
 from edgekit.statistics import (
     auc_interval,
@@ -243,7 +243,7 @@ def test_tost_uses_the_maximum_likelihood_under_the_margin(flips, margin):
     )
     share = shares[likelihood.argmax()]
     expected = (lost - won - n * margin) / math.sqrt(n * (2 * share + margin - margin**2))
-    assert statistics._score_statistic(lost, won, n, margin) == pytest.approx(expected, abs=0.03)
+    assert equivalence._score_statistic(lost, won, n, margin) == pytest.approx(expected, abs=0.03)
 
 
 def test_tost_finds_equal_models_equal_and_no_others():

@@ -53,7 +53,7 @@ def test_files_go_there_bytes_come_back_and_nothing_stays(
     script.write_text("import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])")
     link = adb.connect(options)
     try:
-        link.put({"run.py": script})
+        link.put({"serve.py": script})
         process = link.start(["serve.py"])
         out, _ = process.communicate(bytes(range(256)), timeout=10)
         assert out == bytes(range(256))[::-1]

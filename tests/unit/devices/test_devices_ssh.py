@@ -56,7 +56,7 @@ def refusal(server: Sshd, **more: object) -> UnmeasuredError:
 def started(link: Any, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     """The echoing program there, and its process number."""
     (folder / "run.py").write_text(ECHO)
-    link.put({"run.py": folder / "run.py"})
+    link.put({"serve.py": folder / "run.py"})
     process = link.start(["serve.py"])
     return process, int(process.stdout.readline())
 

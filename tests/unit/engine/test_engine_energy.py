@@ -113,7 +113,7 @@ def test_a_real_block_of_inferences_is_divided_by_their_number() -> None:
     found = measure_energy(MODEL, inputs=X, command=(sys.executable, "-c", code), seconds=0.5)
     assert (found.kind, found.reason) == ("measured", "")
     assert found.meter == f"the command '{sys.executable}'"
-    assert found.inferences >= 100
+    assert found.inferences >= 10
     assert found.joules == pytest.approx(5 * found.seconds / found.inferences, rel=0.2)
     assert found.idle_watts == pytest.approx(5, rel=0.2)
     assert found.joules_above_idle is not None
