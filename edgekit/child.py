@@ -52,7 +52,7 @@ def said_by(
     limit_seconds: float,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """What a program prints to stdout where it succeeds; '' where it does not, or not in time."""
+    """What a program prints to stdout, however it ends; '' where it does not start, or not end."""
     try:
         done = subprocess.run(
             command,
@@ -65,7 +65,7 @@ def said_by(
         )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return "" if done.returncode else done.stdout
+    return done.stdout
 
 
 def _environment() -> dict[str, str]:

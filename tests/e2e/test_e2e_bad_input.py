@@ -127,7 +127,7 @@ def test_an_unreadable_model(tmp_path: Path, tiny_float: Path) -> None:
         (
             ("zoo:digits-cnn", "--recipe", "int8", "--target", "cpu-litter"),
             "error: unknown target 'cpu-litter'\n"
-            "hint: did you mean 'cpu-litert' or 'cpu-tflite-runtime'?\n",
+            "hint: did you mean 'cpu-litert' or 'gpu-litert' or 'cpu-tflite-runtime'?\n",
         ),
         (
             ("zoo:digits-cnn", *INT8),

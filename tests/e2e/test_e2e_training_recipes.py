@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+from fake_work import run as run_file
 from support import edgekit
 
 from edgekit.core.recipe import Recipe, load_recipe, toml_names
@@ -141,6 +143,21 @@ def test_a_recipe_that_trains(recipe: str, tmp_path: Path, repository: Path) -> 
     check(report, out, recipe)
 
 
+@pytest.mark.skipif(
+    not os.environ.get("EDGEKIT_TEST_ALL"),
+    reason="a minute each: set EDGEKIT_TEST_ALL=1 (digits-cnn goes through every recipe above)",
+)
+@pytest.mark.parametrize("recipe", ["slim", "qat-int8"])
+def test_a_depthwise_net_with_batchnorm(recipe: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    outcome = edgekit(
+        *("compress", "zoo:ds-cnn", "--recipe", recipe, "--target", "cpu-litert"),
+        *("--data", "digits", "--out", out),
+    )
+    assert (outcome.code, outcome.err) in ((0, ""), (1, "")), outcome
+    check(json.loads((out / "report.json").read_text()), out, recipe)
+
+
 def check(report: dict[str, Any], out: Path, recipe: str) -> None:
     check_accuracy(report)
     check_size(report)
@@ -253,3 +270,64 @@ def test_a_quarter_of_the_channels_by_a_zoo_teacher(tmp_path: Path) -> None:
     (step,) = (step for step in report["steps"] if step["technique"] == "distill")
     assert step["params"]["teacher"] == ["source", "model.tflite"]
     assert len(step["curves"]) == 2
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> Path:
+    """A depthwise net whose BatchNorms make its channels' ranges 100 times apart."""
+    import keras
+
+    from edgekit.frameworks.keras import save_keras
+
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(32, 3, padding="same", use_bias=False, name="conv1")(image)
+    x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="norm1")(x))
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise")(x)
+    x = layers.ReLU(name="relu2")(layers.BatchNormalization(name="norm2")(x))
+    x = layers.Conv2D(48, 1, activation="relu", name="conv2")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(image, layers.Dense(10, name="scores")(x), name="uneven")
+    for name in ("norm1", "norm2"):
+        gamma, beta, mean, variance = model.get_layer(name).get_weights()
+        gamma = np.geomspace(0.1, 10, gamma.size)[:: 1 if name == "norm1" else -1]
+        model.get_layer(name).set_weights([gamma, beta + 0.1, mean + 0.05, variance * 0.5])
+    save_keras(model, tmp_path / "uneven.keras")
+    return tmp_path / "uneven.keras"
+
+
+def test_a_net_is_made_ready_for_integers(uneven: Path, tmp_path: Path) -> None:
+    """Random weights: what the integers lose is seen in the outputs of the shipped file."""
+    import keras
+
+    x = np.random.default_rng(0).uniform(0, 1, (50, 8, 8, 1)).astype(np.float32)
+    wanted = keras.saving.load_model(uneven).predict(x, verbose=0)
+    losses, notes = [], {}
+    ready = ("fold-batchnorm", "equalize", "correct-bias")
+    for number, techniques in enumerate(((), ready)):
+        steps = "".join(f'[[technique]]\nname = "{name}"\n' for name in techniques)
+        recipe = f'summary = "x"\n{steps}[[technique]]\nname = "quantize"\nscheme = "int8"\n'
+        out = tmp_path / f"out{number}"
+        outcome = edgekit(
+            *("compress", uneven, "--recipe", own_recipe(tmp_path, recipe)),
+            *("--target", "null", "--data", "digits", "--out", out),
+        )
+        assert outcome.code == 0, outcome
+        assert opened(out / "model.tflite").dtypes == {"int8", "int32"}
+        (made,) = run_file(out / "model.tflite", (x,))
+        losses.append(np.sqrt(np.mean((made - wanted) ** 2)) / np.std(wanted))
+        for step in json.loads((out / "report.json").read_text())["steps"]:
+            notes[step["technique"]] = [(note["what"], note["item"]) for note in step["notes"]]
+    assert losses[1] < losses[0] / 3
+    assert notes["fold-batchnorm"] == [
+        ("folded", "BatchNormalization"),
+        ("proven", "outputs are unchanged"),
+    ]
+    assert [item for what, item in notes["equalize"] if what == "equalized"] == [
+        "'conv1' and 'depthwise'",
+        "'depthwise' and 'conv2'",
+        "'conv2' and 'scores'",
+    ]
+    assert ("proven", "mean shift over 4 layers") in notes["correct-bias"]
+    assert ("outputs with rounded weights", "the model") in notes["correct-bias"]

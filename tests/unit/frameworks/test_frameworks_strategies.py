@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from training_cases import LIBRARIES, builder, digest, trained
+from training_cases import LIBRARIES, builder, digest, halves, trained
 
 from edgekit.errors import UsageError
 from edgekit.frameworks import strategies
@@ -114,6 +115,19 @@ def ended(process: Any) -> list[Any]:
     out, error = process.communicate(timeout=240)
     assert process.returncode == 0, error[-3000:]
     return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.tensorflow
+def test_mirrored_over_two_devices_learns_as_one_does(tmp_path: Path) -> None:
+    """The sum of their gradients is that of the batch; sgd, as Adam sees no factor in them."""
+    both = ended(started("", "mirrored", tmp_path / "two", "two"))
+    for name, (replicas, losses) in zip(LIBRARIES, both, strict=True):
+        assert replicas == 2
+        build, data = builder(name, "same"), halves(labels="none")
+        one = trained(tmp_path / name, build, data, optimizer="sgd").curve
+        expected = [[epoch.loss, epoch.select_loss] for epoch in one.epochs]
+        np.testing.assert_allclose(losses, expected, rtol=1e-4)
+        assert losses[-1][1] < losses[0][1]
 
 
 def free_ports(count: int) -> list[int]:

@@ -16,6 +16,7 @@ from edgekit.core.data import TrainingData
 from edgekit.core.training import Epoch
 from edgekit.errors import PromiseError, UsageError
 from edgekit.frameworks import training
+from edgekit.frameworks._hooks import Hooks
 from edgekit.frameworks._loop import _schedule
 from edgekit.frameworks.keras import load_model
 from edgekit.frameworks.training import TrainingResult, epochs_in, evaluate, steps_in
@@ -348,6 +349,46 @@ class TestWhenItStops:
         losses = [epoch.select_loss for epoch in result.curve.epochs]
         assert result.curve.best_epoch >= 3
         assert min(losses) < min(losses[2:])
+
+
+class Stops:
+    """A user's callback that ends the training after an epoch (counted from 0), or before any."""
+
+    def __init__(self, after: int | None) -> None:
+        self.after = after
+
+    def set_model(self, model: Any) -> None:
+        self.model = model
+
+    def on_train_begin(self) -> None:
+        self.model.stop_training = self.after is None
+
+    def on_epoch_end(self, epoch: int) -> None:
+        self.model.stop_training = epoch == self.after
+
+
+class TestStopped:
+    """By a user's callback, before or after the first epoch whose weights may be kept."""
+
+    @pytest.mark.parametrize(
+        ("after", "first", "said"),
+        [
+            (1, 3, "before epoch 3, where all zeros are there"),
+            (None, 1, "before the end of epoch 1"),
+        ],
+    )
+    def test_too_early(self, tmp_path: Path, after: int | None, first: int, said: str) -> None:
+        own = {"hooks": Hooks(callbacks=[Stops(after)]), "first_epoch": first}
+        for _ in range(2):  # no checkpoint lets the same command go on behind the epoch
+            with pytest.raises(UsageError) as caught:
+                trained(tmp_path, builder(dropout=0), more=own)
+            assert caught.value.message == f"hooks: a callback stopped the training {said}"
+            assert caught.value.hint
+
+    def test_late_enough(self, tmp_path: Path) -> None:
+        own = {"hooks": Hooks(callbacks=[Stops(1)]), "first_epoch": 2}
+        result = trained(tmp_path, builder(dropout=0), more=own)
+        assert (len(result.curve.epochs), result.curve.best_epoch) == (2, 2)
 
 
 class Listens:

@@ -2,7 +2,7 @@
 
 Arguments: library, strategy, folder, and what to do: '' for one training, 'again' for a second one
 in the same folder, 'forget' for that after its last epoch is lost, 'long' for many epochs,
-'compare' for that and once more in another folder.
+'compare' for that and once more in another folder, 'two' for one on a CPU that is two devices.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from training_cases import builder, digest, trained
+from training_cases import LIBRARIES, builder, digest, halves, trained
 
 from edgekit.frameworks import strategies
+from edgekit.frameworks.keras import import_tensorflow
 
 
 def forget_last_epoch(folder: Path) -> None:
@@ -23,6 +24,24 @@ def forget_last_epoch(folder: Path) -> None:
     del history["epochs"][-1]
     (folder / "history.json").write_text(json.dumps(history))
     (folder / f"epoch-{number:04d}.npz").unlink()
+
+
+def on_two_devices(strategy: str, folder: Path) -> None:
+    """Trains with each library; prints the number of replicas and the losses.
+
+    The net has no BatchNorm, whose statistics would be those of a replica's rows.
+    """
+    tf = import_tensorflow("a test")
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    mirrored = tf.distribute.MirroredStrategy
+    # By itself it takes all GPUs, or one CPU.
+    tf.distribute.MirroredStrategy = lambda: mirrored(["CPU:0", "CPU:1"])
+    for name in LIBRARIES:
+        build, data = builder(name, "same"), halves(labels="none")
+        curve = trained(folder / name, build, data, strategy=strategy, optimizer="sgd").curve
+        losses = [[epoch.loss, epoch.select_loss] for epoch in curve.epochs]
+        print(json.dumps([strategies.replicas(strategy), losses]), flush=True)
 
 
 def main(name: str, strategy: str, folder: Path, task: str) -> None:
@@ -38,4 +57,7 @@ def main(name: str, strategy: str, folder: Path, task: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])
+    if sys.argv[4] == "two":
+        on_two_devices(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4])

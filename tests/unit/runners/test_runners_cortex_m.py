@@ -17,7 +17,7 @@ from edgekit.runners import cortex_m
 
 
 def test_it_runs_on_its_device_only() -> None:
-    with pytest.raises(UnmeasuredError, match=r"^m.tflite: .* target's device only") as caught:
+    with pytest.raises(UnmeasuredError, match=r"^m.tflite: .* target's own device only") as caught:
         cortex_m.open(Path("m.tflite"), Signature((), ()), cortex_m.Options())
     assert caught.value.hint == "leave --on out"
     assert cortex_m.unavailable() == ""

@@ -14,7 +14,7 @@ from edgekit.runners import tflm
 
 
 def test_it_opens_nothing_in_this_process(tiny_float: Path) -> None:
-    with pytest.raises(UnmeasuredError, match="runs in its target's own environment") as refused:
+    with pytest.raises(UnmeasuredError, match="runs on its target's own device only") as refused:
         tflm.open(tiny_float, Signature((), ()), tflm.Options())
     assert refused.value.hint == "leave --on out"
     assert (tflm.unavailable(), dict(tflm.versions())) == ("", {})
