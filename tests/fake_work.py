@@ -70,7 +70,7 @@ class FakeWork:
 
     def open(self, model: str) -> Artifact:
         path = Path(model)
-        return artifact(path, "tflite" if path.suffix == ".tflite" else "keras")
+        return artifact(path, {".tflite": "tflite", ".onnx": "onnx"}.get(path.suffix, "keras"))
 
     def record(self, curve: Curve) -> None:
         self.curves.append(curve)
@@ -99,6 +99,12 @@ class FakeWork:
             from edgekit.frameworks import keras
 
             return keras.predict(keras.load_model(artifact.path), inputs)
+        if artifact.format == "onnx":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(str(artifact.path))
+            names = [spec.name for spec in session.get_inputs()]
+            return tuple(session.run(None, dict(zip(names, inputs, strict=True))))
         return run(artifact.path, inputs)
 
     def ancestor(self, format: str) -> Artifact | None:

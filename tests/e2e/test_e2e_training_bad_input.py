@@ -18,6 +18,7 @@ pytestmark = pytest.mark.tensorflow
 HOOKLESS = "weights = [1, 2, 3]\n"
 RAISING = "import json\n\njson.loads('{')\n"
 PRUNE, CLUSTER, QAT, QUANTIZE = "prune", "cluster", "quantize-aware-train", "quantize"
+HALVE, NO_SUCH = "distill\nwidth = 0.5", 'skip = ["conf*"]'
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +180,58 @@ def test_a_pattern_that_matches_nothing(step: str, said: str, tmp_path: Path) ->
 def test_a_later_step_is_asked_before_the_first_trains(tmp_path: Path) -> None:
     recipe = write(tmp_path, "prune\nsparsity = 0.5", 'fine-tune\nteacher = ["gone.keras"]')
     assert "'gone.keras'" in refused(tmp_path, recipe, data="digits")
+
+
+@pytest.mark.parametrize(
+    ("is_zoo", "steps"),
+    [
+        (True, (HALVE, f"{PRUNE}\n{NO_SUCH}")),
+        (False, (HALVE, f"{PRUNE}\n{NO_SUCH}")),
+        (False, (HALVE, PRUNE, f"{QUANTIZE}\nscheme = 'int8'\n{NO_SUCH}")),
+        (True, (PRUNE, f"{QUANTIZE}\nscheme = 'int8'\n{NO_SUCH}")),
+    ],
+)
+def test_a_name_is_looked_up_in_what_is_yet_to_be_made(
+    is_zoo: bool, steps: tuple[str, ...], tmp_path: Path, tiny_keras: Path
+) -> None:
+    """In a student that is not trained yet, and in the other format of what is not trained yet."""
+    model = "zoo:digits-cnn" if is_zoo else tiny_keras
+    message = refused(tmp_path, write(tmp_path, *steps), model=model, data="digits")
+    assert "skip" in message
+    assert "'conf*'" in message
+    assert "\nhint: " in message
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        PRUNE,
+        CLUSTER,
+        QAT,
+        'distill\nstudent = "{frozen}"',
+        "prune-channels\nratio = 0.4",
+        "fine-tune",
+    ],
+)
+def test_all_layers_are_frozen(step: str, tmp_path: Path) -> None:
+    from edgekit.frameworks.keras import save_keras
+    from edgekit.zoo.digits_cnn import build
+
+    model, path = build((8, 8, 1), 10), tmp_path / "frozen.keras"
+    model.trainable = False
+    save_keras(model, path)
+    recipe = write(tmp_path, step.replace("{frozen}", str(path)))
+    message = refused(tmp_path, recipe, model=path, data="digits")
+    assert "has no weight that trains: all its layers are frozen\nhint: set trainable" in message
+
+
+def test_a_batch_that_does_not_divide_among_replicas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekit.frameworks.strategies.replicas", lambda name: 3)
+    recipe = write(tmp_path, 'fine-tune\nstrategy = "mirrored"\nbatch_size = 32')
+    message = refused(tmp_path, recipe, data="digits")
+    assert "batch_size = 32 does not divide among 3 replicas\nhint: take a multiple" in message
 
 
 @pytest.mark.parametrize(

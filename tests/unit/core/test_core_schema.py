@@ -102,7 +102,7 @@ def test_a_word_or_an_array_on_the_command_line() -> None:
         (
             {"scheme": "int8", "sparsity": 2},
             "r.toml: technique 2: sparsity must be between 0 and 1, not 2",
-            "",
+            "leave sparsity out for its default, 0.5",
         ),
         (
             {"scheme": "int8", "sparsity": float("inf")},

@@ -54,6 +54,8 @@ class Passes:
     refused: set[str] = field(default_factory=set)
     during: dict[str, Callable[[Any], None]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    drafts: set[str] = field(default_factory=set)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     def load(self, step: Step) -> Any:
         folder = self.folder / step.name
@@ -68,11 +70,14 @@ class Passes:
             versions=dict,
         )
 
-    def check(self, step: Step, source: Any, models: Any) -> None:
+    def check(self, step: Step, source: Any, models: Any) -> Any:
         assert models.describe(source).ops
         self.log.append(f"check {step.name}")
+        self.asked[step.name] = source
         if step.name in self.refused:
             raise UsageError(f"{step.name} cannot", hint="leave it out")
+        made = source.path.read_bytes()
+        return (lambda path: path.write_bytes(made)) if step.name in self.drafts else None
 
     def apply(self, step: Step, source: Any, work: Any) -> None:
         self.log.append(f"apply {step.name}")
@@ -177,6 +182,48 @@ class TestCheck:
         new_run().check(plan(step("first", NEEDY), blocker, step("last", NEEDY)), source)
         asked = ["check first", "check blocker"]
         assert passes.log == (asked if blocker.accepts == FORMAT else asked[:1])
+
+    def test_steps_behind_other_layers_are_asked_about_their_draft(
+        self, passes: Passes, source: Any, new_run: Any, tmp_path: Path
+    ) -> None:
+        """What needs no data is done on it; nothing of that is kept."""
+        passes.refused, passes.drafts = {"last"}, {"student"}
+        student = step("student", replace(NEEDY, keeps_layers=False))
+        with pytest.raises(UsageError, match="last cannot"):
+            new_run().check(plan(student, step("fold"), step("last", NEEDY)), source)
+        assert passes.take() == [
+            *("check student", "check fold", "apply fold", "verify fold", "check last"),
+        ]
+        assert passes.asked["fold"].made_by == "student"
+        assert passes.asked["last"].made_by == "fold"
+        assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+        passes.broken = {"fold"}  # by its weights, perhaps, which are not the trained ones
+        new_run().check(plan(student, step("fold"), step("last", NEEDY)), source)
+
+    def test_a_model_that_is_yet_to_be_trained_is_a_draft(
+        self, passes: Passes, source: Any, new_run: Any, tmp_path: Path
+    ) -> None:
+        passes.refused = {"last"}
+        made = plan(step("convert"), step("last", NEEDY))
+        with pytest.raises(UsageError, match="last cannot"):
+            new_run().check(made, source, is_draft=True)
+        assert "apply convert" in passes.log
+        assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+    def test_a_student_in_the_cache_is_converted_for_those_behind_it(
+        self, passes: Passes, source: Any, new_run: Any
+    ) -> None:
+        """Only where one of them trains: else they are asked soon enough."""
+        student = step("student", Plain(keeps_layers=False))
+        new_run().plan(plan(student), source)
+        train, last = step("train", Plain(needs={"train": 1})), step("last", NEEDY)
+        passes.take()
+        new_run().check(plan(student, train, step("fold"), last), source)
+        assert passes.take() == [
+            *("check train", "check fold", "apply fold", "verify fold", "check last"),
+        ]
+        new_run().check(plan(student, step("other", NEEDY), step("fold"), last), source)
+        assert passes.take() == ["check other", "check fold", "check last"]
 
     def test_what_lies_in_the_cache_is_not_asked_again(
         self, passes: Passes, source: Any, new_run: Any

@@ -121,6 +121,46 @@ def test_an_ensemble_of_formats_teaches_a_student_file(
     }
 
 
+def onnx_teacher(path: Path, shape: tuple[int, ...], weights: Any) -> Path:
+    """One dense layer on the flattened image."""
+    from onnx import helper
+    from onnx_models import save_model, tensor, value
+
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+    ]
+    ends = [value("image", ["N", *shape])], [value("logits", ["N", weights.shape[1]])]
+    return save_model(path, helper.make_graph(nodes, "t", *ends, [tensor("w", weights)]))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_onnx_teacher_has_its_channels_first_or_last(is_first: bool, tmp_path: Path) -> None:
+    """Three channels tell the two classes apart, so that an image turned wrongly teaches chance;
+    the labels do not count."""
+    from edgekit.frameworks.keras import import_keras
+
+    library, rng = import_keras("a test"), np.random.default_rng(0)
+    library.utils.set_random_seed(0)
+    layers = [library.Input((6, 7, 3)), library.layers.Flatten(), library.layers.Dense(2)]
+    held = artifact(save(library.Sequential(layers), tmp_path / "s.keras"), "keras")
+    x = rng.random((200, 6, 7, 3), dtype=np.float32)
+    x[::2, ..., 1] += 0.5
+    dense = np.zeros((6, 7, 3, 2), np.float32)
+    dense[..., 1, :], dense[..., (0, 2), :] = (1, -1), (-0.5, 0.5)
+    dense = dense.transpose(2, 0, 1, 3) if is_first else dense
+    shape = dense.shape[:3]
+    teacher = onnx_teacher(tmp_path / "t.onnx", shape, dense.reshape(-1, 2))
+    work = FakeWork(tmp_path, held, x=x, y=rng.integers(0, 2, 200), suffix=".keras")
+    own = x.transpose(0, 3, 1, 2) if is_first else x
+    said = work.predict(artifact(teacher, "onnx"), (own,))[0].argmax(axis=1)
+    work.y[160:] = said[160:]  # the select split, whose best epoch is kept
+    given = {"epochs": 20, "learning_rate": 0.05, "baseline": False, "alpha": 0.0}
+    run(options(student=str(held.path), teacher=(str(teacher),), **given), work)
+    (learned,) = work.predict(artifact(work.output, "keras"), (x,))
+    assert np.mean(learned.argmax(axis=1) == said) > 0.9
+
+
 def test_the_student_learns_what_the_teacher_says(
     work: FakeWork, student: Path, folder: Path
 ) -> None:
